@@ -172,7 +172,7 @@ class SignatureBroken(VerificationError):
 
 
 class SignerUntrusted(VerificationError):
-    """The report is intact, but nothing that the caller trusts vouches for its signer; `evidence` says who it claims."""
+    """The report is intact, but nothing that the caller trusts vouches for its signer, whom `evidence` names."""
 
     state = "intact"
 

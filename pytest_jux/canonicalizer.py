@@ -1,0 +1,95 @@
+"""From a report's tree to its canonical form and its identity.
+
+Identity is the SHA-256 of the Canonical XML 1.0 form (W3C xml-c14n-20010315, without comments) of the document without
+its signature. It is the same for the unsigned report and for every signed copy, and it is the signature's own digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+from lxml import etree
+
+from pytest_jux.document import DEFAULT_LIMITS, parse
+from pytest_jux.dsig import SIGNATURE
+from pytest_jux.errors import ReportRefused
+
+if TYPE_CHECKING:
+    from pytest_jux.document import Limits
+
+_XML = "{http://www.w3.org/XML/1998/namespace}"
+INHERITED_1_0 = frozenset({_XML + "lang", _XML + "space", _XML + "base", _XML + "id"})
+INHERITED_1_1 = INHERITED_1_0 - {_XML + "id"}
+
+
+def canonical_hash(data: bytes, limits: Limits = DEFAULT_LIMITS) -> str:
+    """Return `sha256:<64 hex>`, the identity of the report in `data`, signed or not; raises as `document.parse`."""
+    return identity(canonical_form(without_signatures(parse(data, limits))))
+
+
+def identity(canonical: bytes) -> str:
+    """Return `sha256:<64 hex>` of a canonical form."""
+    return "sha256:" + hashlib.sha256(canonical).hexdigest()
+
+
+def canonical_form(root: etree._Element, *, exclusive: bool = False) -> bytes:
+    """Return the canonical form of the whole document that `root` is the root of, without comments.
+
+    With `exclusive`, by Exclusive XML Canonicalization 1.0 (W3C xml-exc-c14n), else by Canonical XML 1.0. Canonical
+    XML 1.1 differs from 1.0 only for parts of documents, so it is the same here.
+
+    Raises:
+        ReportRefused: the document has no canonical form, because it uses a relative namespace name.
+    """
+    try:
+        return etree.tostring(root.getroottree(), method="c14n", exclusive=exclusive, with_comments=False)
+    except etree.C14NError:
+        raise ReportRefused("it uses a relative namespace name, for which canonical XML is not defined") from None
+
+
+def canonical_subtree(element: etree._Element, *, inherited: frozenset[str] | None) -> bytes:
+    """Return the canonical form of `element` as it stands in its document, without comments.
+
+    `inherited` None means exclusive canonicalization. Else it names the attributes of the `xml` namespace that an
+    inclusive one carries over from ancestors (INHERITED_1_0 or INHERITED_1_1), besides all namespaces in scope.
+    libxml2 would look for both in ancestors that lxml does not show it, so they are put on a copy.
+    """
+    if inherited is None:
+        return etree.tostring(element, method="c14n", exclusive=True, with_comments=False, with_tail=False)
+    scope: Any = {prefix: uri for prefix, uri in element.nsmap.items() if prefix != "xml"}
+    copy = etree.Element(element.tag, nsmap=scope)
+    for ancestor in [*element.iterancestors()][::-1]:
+        copy.attrib.update({name: value for name, value in ancestor.attrib.items() if name in inherited})
+    copy.attrib.update(element.attrib)
+    copy.text = element.text
+    copy.extend(deepcopy(child) for child in element)
+    return etree.tostring(copy, method="c14n", with_comments=False)
+
+
+def signatures(root: etree._Element) -> list[etree._Element]:
+    """Return the `ds:Signature` elements that are direct children of the root."""
+    return root.findall(SIGNATURE)
+
+
+def without_signatures(root: etree._Element) -> etree._Element:
+    """Take every signature that is a direct child of the root out of the tree and return the root."""
+    for signature in signatures(root):
+        detach(signature)
+    return root
+
+
+def detach(element: etree._Element) -> None:
+    """Take `element` out of its tree, leaving the text behind it where it is."""
+    parent = element.getparent()
+    if parent is None:
+        return
+    if element.tail:
+        before = element.getprevious()
+        if before is None:
+            parent.text = (parent.text or "") + element.tail
+        else:
+            before.tail = (before.tail or "") + element.tail
+        element.tail = None
+    parent.remove(element)

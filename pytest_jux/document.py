@@ -1,0 +1,310 @@
+"""The only way from the bytes of a report to a tree.
+
+A report may be hostile. A gate that only counts bytes stands before the parser, because a parser's own limits do not
+bound its time and memory.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from xml.parsers import expat
+
+from lxml import etree
+
+from pytest_jux.errors import JuxError, NotAReport, ReportMalformed, ReportRefused, ReportTooLarge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How large a report may be before it is refused unread. Nesting is bounded by libxml2 itself, at 2,048 levels."""
+
+    bytes: int = 100_000_000
+    elements: int = 2_000_000
+    attributes: int = 4_000_000
+    attributes_per_element: int = 64
+    namespaces_in_scope: int = 16
+
+
+DEFAULT_LIMITS = Limits()
+
+# Encodings in which every byte below 0x80 is the ASCII character, also as part of a longer sequence where it is one of
+# the characters that markup is made of. In others (UTF-16, UTF-7, ISO-2022-JP) a gate that looks at bytes is blind.
+_ENCODINGS = re.compile(
+    r"utf-?8|(us-)?ascii|iso[-_]?8859-?\d\d?|latin-?[1-9]|windows-?125\d|cp125\d|koi8-[ru]|"
+    r"gb2312|gbk|gb18030|big5|shift[-_]jis|euc-?(jp|kr|cn|tw)",
+    re.IGNORECASE,
+)
+_BOM = b"\xef\xbb\xbf"
+_WIDE = {
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+    b"<\x00": "UTF-16",
+    b"\x00<": "UTF-16",
+    b"\x00\x00": "UTF-32",
+    b"\x4c\x6f": "EBCDIC",
+}
+_DECLARATION = re.compile(rb"<\?xml\s([^>]*?)\?>")
+_VERSION = re.compile(rb"""version\s*=\s*["']([^"']*)["']""")
+_ENCODING = re.compile(rb"""encoding\s*=\s*["']([^"']*)["']""")
+_PROLOG = re.compile(rb"(?:\s|<\?.*?\?>|<!--.*?-->)*+", re.DOTALL)
+_START = re.compile(rb"<([^\s<>/!?]+)")
+_NOT_MARKUP = re.compile(rb"<!--.*?-->|<!\[CDATA\[.*?\]\]>|<\?.*?\?>", re.DOTALL)
+_TAG = re.compile(rb"""<[^\s<>/!?"'][^<>"']*+(?:"[^"<]*"[^<>"']*+|'[^'<]*'[^<>"']*+)*+""")
+_LAST_TAG = re.compile(rb"(?:</[^<>]+|(/))>\s*\Z")
+_TOKEN = re.compile(_NOT_MARKUP.pattern + rb"|(?P<end></)", re.DOTALL)
+_ASSIGNMENT = re.compile(rb"""=\s*["']""")
+
+_PARSER_OPTIONS: dict[str, Any] = {
+    "resolve_entities": False,
+    "load_dtd": False,
+    "no_network": True,
+    "huge_tree": True,
+    "remove_comments": True,
+}
+
+_SIGNS = (
+    (b"\x1f\x8b", "gzip-compressed data"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"%PDF", "a PDF document"),
+    (b"-----BEGIN ", "a PEM file, such as a key or a certificate"),
+    (b"{", "JSON"),
+    (b"[", "JSON"),
+    (b"TAP version", "TAP output"),
+)
+_ROOTS = {
+    "assemblies": "an xUnit.net report (root element 'assemblies')",
+    "assembly": "an xUnit.net report (root element 'assembly')",
+    "test-run": "an NUnit report (root element 'test-run')",
+    "test-results": "an NUnit report (root element 'test-results')",
+    "testrun": "a Visual Studio TRX report (root element 'TestRun')",
+    "html": "an HTML page",
+    "coverage": "a coverage report (root element 'coverage')",
+    "robot": "a Robot Framework output (root element 'robot')",
+    "testng-results": "a TestNG report (root element 'testng-results')",
+    "checkstyle": "a Checkstyle report (root element 'checkstyle')",
+}
+
+
+def parse(data: bytes, limits: Limits = DEFAULT_LIMITS) -> etree._Element:
+    """Return the root element of a JUnit XML report, comments dropped and nothing else changed.
+
+    Args:
+        data: the whole report, as it is in the file.
+        limits: refuse what is larger before a tree is built.
+
+    Raises:
+        NotAReport: it is something else; the error names what.
+        ReportMalformed: it is not well-formed XML 1.0.
+        ReportRefused: it has a DOCTYPE, or an encoding in which signatures cannot be inserted safely.
+        ReportTooLarge: it exceeds a limit.
+    """
+    check_gate(data, limits)
+    try:
+        root = etree.fromstring(data, _parser())
+    except etree.XMLSyntaxError as error:
+        raise _malformed(error) from None
+    _check_root(local_name(root))
+    return root
+
+
+def check_gate(data: bytes, limits: Limits = DEFAULT_LIMITS) -> None:
+    """Refuse, by counting alone, what would be costly or misleading to parse; the errors are those of `parse`."""
+    if len(data) > limits.bytes:
+        raise ReportTooLarge("bytes", limits.bytes)
+    start = _check_beginning(data)
+    root = _START.match(data, start)
+    if root is None:
+        raise NotAReport("no XML element was found")
+    _check_root(root.group(1).rpartition(b":")[2].decode("ascii", "replace"))
+    _check_elements(data, limits)
+    _check_attributes(data, limits)
+    _check_namespaces(data, limits)
+
+
+def read_limited(stream: io.BufferedIOBase, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """Return all that `stream` holds; raises ReportTooLarge before more than the limit is in memory."""
+    data = stream.read(limits.bytes + 1)
+    if len(data) > limits.bytes:
+        raise ReportTooLarge("bytes", limits.bytes)
+    return data
+
+
+def has_inner_instruction(root: etree._Element, data: bytes) -> bool:
+    """Tell whether a processing instruction stands inside the root element that `data` was parsed to."""
+    if data.find(b"<?", _prolog_end(data)) < 0:
+        return False
+    return next(root.iter(etree.ProcessingInstruction), None) is not None
+
+
+def end_of_root(data: bytes) -> tuple[int, bytes]:
+    """Return where the root's end tag begins and b"", or, for a self-closed root, where its `/>` begins and its name.
+
+    `data` is a report that `parse` accepts. Only the last tag of the document can be meant, but comments and
+    processing instructions after it may contain what looks like one, so those are passed over as a parser does.
+    """
+    last = _LAST_TAG.search(data, max(0, len(data) - 4096))
+    if last is not None and not data.rstrip().endswith((b"-->", b"?>")):
+        closed, position = last.group(1) is not None, last.start()
+    else:
+        tags = (match for match in _TOKEN.finditer(data) if match.lastgroup == "end")
+        position = max((match.start() for match in tags), default=-1)
+        closed = position < 0
+    start = _prolog_end(data)
+    if not closed:
+        return position, b""
+    position = _TAG.match(data, start).end() - 1  # type: ignore[union-attr]  # what parse accepts has a root
+    return position, _START.match(data, start).group(1)  # type: ignore[union-attr]  # as above
+
+
+def child_spans(data: bytes, namespace: str, name: str) -> list[tuple[int, int]]:
+    """Return where in the bytes of a report that `parse` accepts the root's children of this name begin and end.
+
+    Raises:
+        ReportRefused: the report's encoding is one whose positions cannot be told.
+    """
+    parser = expat.ParserCreate(namespace_separator=" ")
+    spans: list[tuple[int, int]] = []
+    starts: list[int] = []
+
+    def start(_tag: str, _attributes: dict[str, str]) -> None:
+        starts.append(parser.CurrentByteIndex)
+
+    def end(tag: str) -> None:
+        begin = starts.pop()
+        if len(starts) == 1 and tag == f"{namespace} {name}":
+            last = parser.CurrentByteIndex
+            if last == begin:  # a self-closed element ends where its only tag does
+                last = _TAG.match(data, begin).end()  # type: ignore[union-attr]  # expat saw a tag there
+            spans.append((begin, data.index(b">", last) + 1))
+
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    try:
+        parser.Parse(data, True)  # noqa: FBT003 - a positional-only flag
+    except (expat.ExpatError, LookupError, ValueError) as error:
+        raise ReportRefused(f"its signature cannot be located in this encoding ({error})") from None
+    return spans
+
+
+def local_name(element: etree._Element) -> str:
+    """Return the element's name without its namespace; "" for a comment or a processing instruction."""
+    tag: object = element.tag
+    return tag.rpartition("}")[2] if isinstance(tag, str) else ""
+
+
+# --- the gate --------------------------------------------------------------------------------------------------------
+
+
+def _parser() -> etree.XMLParser:
+    return etree.XMLParser(**_PARSER_OPTIONS, collect_ids=False)
+
+
+def _prolog_end(data: bytes) -> int:
+    """Where the root element begins, in a document without a DOCTYPE."""
+    start = len(_BOM) if data.startswith(_BOM) else 0
+    return _PROLOG.match(data, start).end()  # type: ignore[union-attr]  # it matches the empty string
+
+
+def _malformed(error: etree.XMLSyntaxError) -> JuxError:
+    line, column = error.position
+    reason = re.sub(r", line \d+, column \d+$", "", str(error.msg))
+    if "depth" in reason:
+        return ReportTooLarge("levels of nesting", 2048)
+    return ReportMalformed(reason, line or 0, column or 0)
+
+
+def _check_root(name: str) -> None:
+    if name in {"testsuites", "testsuite"}:
+        return
+    raise NotAReport(_ROOTS.get(name.lower(), f"the root element is {name[:80]!r}"))
+
+
+def _check_beginning(data: bytes) -> int:
+    """Refuse what is no XML, or XML that is not read here; return where the root element begins."""
+    head = data[:4096].lstrip()
+    if not head:
+        raise NotAReport("the file is empty" if not data.strip() else "the file begins with white space only")
+    for sign, found in _SIGNS:
+        if head.startswith(sign):
+            raise NotAReport(found)
+    for sign, name in _WIDE.items():
+        if data.startswith(sign):
+            raise ReportRefused(f"its encoding is {name}; convert it to UTF-8")
+    if not head.removeprefix(_BOM).lstrip().startswith(b"<"):
+        raise NotAReport("binary data" if b"\0" in head else "text that is not XML")
+    _check_declaration(data)
+    start = _prolog_end(data)
+    if data[start : start + 9].upper() == b"<!DOCTYPE":
+        html = data[start + 9 : start + 40].split()[:1] == [b"html"]
+        raise NotAReport("an HTML page") if html else ReportRefused("it has a DOCTYPE")
+    return start
+
+
+def _check_declaration(data: bytes) -> None:
+    declaration = _DECLARATION.match(data, len(_BOM) if data.startswith(_BOM) else 0)
+    if declaration is None:
+        return
+    version = _VERSION.search(declaration.group(1))
+    if version is not None and version.group(1) != b"1.0":
+        raise ReportRefused(f"it is XML {version.group(1).decode('ascii', 'replace')[:20]}, not XML 1.0")
+    encoding = _ENCODING.search(declaration.group(1))
+    name = encoding.group(1).decode("ascii", "replace")[:40] if encoding else "UTF-8"
+    if not _ENCODINGS.fullmatch(name):
+        raise ReportRefused(f"its encoding is {name}; convert it to UTF-8")
+
+
+def _check_elements(data: bytes, limits: Limits) -> None:
+    def count(markup: bytes) -> int:
+        return markup.count(b"<") - markup.count(b"</")
+
+    # Counting what looks like markup inside CDATA and comments, too, is cheap and never too low.
+    if count(data) > limits.elements and count(_NOT_MARKUP.sub(b"", data)) > limits.elements:
+        raise ReportTooLarge("elements", limits.elements)
+
+
+def _check_attributes(data: bytes, limits: Limits) -> None:
+    total = limits.attributes
+    most = limits.attributes_per_element
+    for tag in _tags_to_count(data, limits):
+        attributes = len(_ASSIGNMENT.findall(tag))
+        if attributes > most:
+            raise ReportTooLarge("attributes on one element", most)
+        total -= attributes
+        if total < 0:
+            raise ReportTooLarge("attributes", limits.attributes)
+
+
+def _tags_to_count(data: bytes, limits: Limits) -> Iterator[bytes]:
+    """Yield the start tags that could exceed a limit: all if there are enough `=` in the document, else long ones."""
+    if data.count(b"=") > limits.attributes:
+        yield from (match.group() for match in _TAG.finditer(_NOT_MARKUP.sub(b"", data)))
+        return
+    # An attribute takes five bytes at least (` a=""`). A start tag ends before the next `<`, so a stretch without one
+    # that is shorter than that has no room for too many attributes; there are few longer ones, and most are text.
+    most = limits.attributes_per_element
+    for match in re.finditer(rb"<[^<]{%d,}" % (5 * most), data):
+        if data.count(b"=", match.start(), match.end()) > most:
+            tag = _TAG.match(data, match.start())
+            if tag is not None:
+                yield tag.group()
+
+
+def _check_namespaces(data: bytes, limits: Limits) -> None:
+    """Bound the namespaces in scope anywhere: canonical XML costs their square for every element."""
+    if data.count(b"xmlns") <= limits.namespaces_in_scope:
+        return
+    scope = 0
+    events = etree.iterparse(io.BytesIO(data), events=("start-ns", "end-ns"), **_PARSER_OPTIONS)
+    try:
+        for event, _ in events:
+            scope += 1 if event == "start-ns" else -1
+            if scope > limits.namespaces_in_scope:
+                raise ReportTooLarge("namespaces in one scope", limits.namespaces_in_scope)
+    except etree.XMLSyntaxError as error:
+        raise _malformed(error) from None
