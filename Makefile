@@ -43,7 +43,7 @@ bench: $(READY)
 
 security-scan: $(READY)
 	$(BIN)/ruff check --select S pytest_jux scripts
-	$(BIN)/pip-audit --require-hashes --disable-pip --requirement requirements/dev.txt
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements/dev.txt
 
 mutation: $(READY)
 	$(BIN)/python scripts/mutation.py

@@ -101,6 +101,14 @@ class PassphraseWrong(KeyUnreadable):
         super().__init__(path, "the passphrase is wrong")
 
 
+class PassphraseMissing(JuxError):
+    """The environment variable that should hold the key's passphrase is not set."""
+
+    def __init__(self, variable: str) -> None:
+        super().__init__(f"the environment variable {variable}, which should hold the key's passphrase, is not set")
+        self.variable = variable
+
+
 class CertificateUnreadable(JuxError):
     """A certificate could not be loaded."""
 

@@ -1,0 +1,183 @@
+"""What the commands share: how errors become one sentence and an exit code, and how text reaches a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pytest_jux import __version__
+from pytest_jux.errors import FileProblem, JuxError, ReportTooLarge
+from pytest_jux.text import encodable, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from pytest_jux.verifier import Trust
+
+FAILED = 1
+USAGE_ERROR = 64
+INTERRUPTED = 130
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+def run(command: click.Command, arguments: Sequence[str] | None = None, name: str | None = None) -> int:
+    """Run `command` and return its exit code; every error becomes one sentence with a next step on standard error."""
+    try:
+        result = command.main(arguments, prog_name=name, standalone_mode=False)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (click.ClickException, click.Abort, KeyboardInterrupt, JuxError, OSError) as error:
+        return _explain(error, name or command.name or "jux")
+    return result if isinstance(result, int) else 0
+
+
+def _explain(error: BaseException, name: str) -> int:
+    """Say what went wrong and return the exit code that stands for it."""
+    match error:
+        case click.exceptions.NoArgsIsHelpError():
+            click.echo(error.format_message(), err=True)
+            return USAGE_ERROR
+        case click.UsageError():
+            path = error.ctx.command_path if error.ctx else name
+            say(f"{path}: {error.format_message()}", f"See {path} --help.")
+            return USAGE_ERROR
+        case click.Abort() | KeyboardInterrupt():
+            say("interrupted")
+            return INTERRUPTED
+    if os.environ.get("JUX_DEBUG") == "1":
+        raise error
+    say(f"{name}: {error}", getattr(error, "hint", ""))
+    return FAILED
+
+
+def main_of(command: click.Command, name: str) -> Callable[[], None]:
+    """Return the entry point of a console script."""
+
+    def main() -> None:
+        sys.exit(run(command, name=name))
+
+    return main
+
+
+def version_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--version`."""
+    return click.version_option(__version__, "-V", "--version", package_name="pytest-jux", prog_name="pytest-jux")(
+        command
+    )
+
+
+def say(sentence: str, hint: str = "") -> None:
+    """Print an error or a note on standard error, with the next step on a line of its own."""
+    click.echo(encodable(visible(sentence), sys.stderr.encoding), err=True)
+    if hint:
+        click.echo(encodable(f"  {hint}", sys.stderr.encoding), err=True)
+
+
+def show(text: str, colour: str | None = None, *, bold: bool = False) -> None:
+    """Print one line of text for people on standard output, safe for a terminal and in colour where there is one."""
+    safe = encodable(visible(text), sys.stdout.encoding)
+    click.echo(click.style(safe, fg=colour, bold=bold or None) if colour or bold else safe, color=use_colour())
+
+
+def show_json(value: object) -> None:
+    """Print a value as JSON, in ASCII, so that no control character reaches a terminal raw."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=True))
+
+
+def use_colour() -> bool | None:
+    """Obey NO_COLOR and FORCE_COLOR; None leaves it to whether standard output is a terminal."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return True if os.environ.get("FORCE_COLOR") else None
+
+
+def gather_inputs(files: Iterable[str], given: Iterable[str]) -> list[str]:
+    """Return the names from arguments and from `--input`, standard input for none when something is piped in."""
+    names = [*given, *files]
+    if not names:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise click.UsageError("no report given: name a file, or - for standard input")
+        return ["-"]
+    if names.count("-") > 1:
+        raise click.UsageError("standard input can be read only once")
+    return names
+
+
+def read_input(name: str) -> bytes:
+    """Return the bytes of a file, or of standard input for `-`; raises FileProblem or ReportTooLarge."""
+    from pytest_jux.document import DEFAULT_LIMITS
+    from pytest_jux.files import read_file
+
+    limit = DEFAULT_LIMITS.bytes
+    if name == "-":
+        data = sys.stdin.buffer.read(limit + 1)
+    elif Path(name).is_dir():
+        raise FileProblem(name, "read", "it is a directory")
+    else:
+        data = read_file(Path(name), limit)
+    if len(data) > limit:
+        raise ReportTooLarge("bytes", limit)
+    return data
+
+
+def trust_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--cert`, `--ca` and `--at`."""
+    for decorate in (
+        click.option("--at", metavar="TIME", help="Judge certificate dates at this time (ISO 8601; default: now)."),
+        click.option(
+            "--ca",
+            "authorities",
+            metavar="FILE",
+            multiple=True,
+            help="Trust signers whose certificate this authority issued (PEM or DER file; repeatable).",
+        ),
+        click.option(
+            "--cert",
+            "certificates",
+            metavar="FILE|DIR",
+            multiple=True,
+            help="Trust this signer's certificate (PEM or DER file, or a directory of them; repeatable).",
+        ),
+    ):
+        command = decorate(command)
+    return command
+
+
+def load_trust(certificates: Iterable[str], authorities: Iterable[str], at: str | None) -> Trust:
+    """Return the trust that the options describe; raises CertificateUnreadable or a usage error."""
+    import datetime as dt
+
+    from pytest_jux.keys import load_certificates
+    from pytest_jux.verifier import Trust
+
+    time: dt.datetime | None = None
+    if at is not None:
+        try:
+            time = dt.datetime.fromisoformat(at)
+        except ValueError:
+            raise click.UsageError(f"--at: {at!r} is not a time such as 2026-11-22 or 2026-11-22T10:30:00Z") from None
+        time = time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time
+    return Trust(
+        [certificate for path in certificates for certificate in load_certificates(Path(path).expanduser())],
+        [certificate for path in authorities for certificate in load_certificates(Path(path).expanduser())],
+        time,
+    )
+
+
+def passphrase_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--passphrase-env` and `--passphrase-file`; a passphrase itself is never an argument."""
+    for decorate in (
+        click.option("--passphrase-file", metavar="FILE", help="File whose first line is the key's passphrase."),
+        click.option("--passphrase-env", metavar="NAME", help="Environment variable that holds the key's passphrase."),
+    ):
+        command = decorate(command)
+    return command

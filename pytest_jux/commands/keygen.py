@@ -1,0 +1,179 @@
+"""jux-keygen: make a signing key and, if asked for, its certificate."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pytest_jux.commands import _cli
+
+if TYPE_CHECKING:
+    from pytest_jux.keys import PrivateKey
+
+DEFAULT_KEY = Path("~/.jux/signing_key.pem")
+
+
+@click.command("keygen", context_settings=_cli.CONTEXT)
+@click.option("--type", "kind", type=click.Choice(["rsa", "ecdsa", "ed25519"]), default="rsa", show_default=True)
+@click.option("--bits", type=click.IntRange(2048, 16384), default=3072, show_default=True, help="Size of an RSA key.")
+@click.option(
+    "--curve", type=click.Choice(["P-256", "P-384"]), default="P-256", show_default=True, help="Curve for ecdsa."
+)
+@click.option("--cert/--no-cert", default=False, help="Make a self-signed certificate, too, beside the key (*.crt).")
+@click.option("--cert-output", metavar="FILE", help="Where the certificate goes; implies --cert.")
+@click.option("--subject", metavar="NAME", help="The certificate's common name [default: this machine's name].")
+@click.option("--organization", metavar="NAME", default="", help="The certificate's organization.")
+@click.option(
+    "--days", type=click.IntRange(1, 36500), default=365, show_default=True, help="Validity of the certificate."
+)
+@click.option("-o", "--output", metavar="FILE", help=f"Where the private key goes [default: {DEFAULT_KEY}].")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
+@click.option("--encrypt", is_flag=True, help="Ask for a passphrase and encrypt the key.")
+@_cli.passphrase_options
+@click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
+@_cli.version_option
+@click.pass_context
+def command(
+    context: click.Context,
+    kind: str,
+    bits: int,
+    curve: str,
+    cert: bool,
+    cert_output: str | None,
+    subject: str | None,
+    organization: str,
+    days: int,
+    output: str | None,
+    force: bool,
+    encrypt: bool,
+    passphrase_env: str | None,
+    passphrase_file: str | None,
+    as_json: bool,
+) -> int:
+    """Make a private key for signing reports, readable by you alone, and its certificate for those who verify.
+
+    \b
+    Examples:
+      jux-keygen --cert
+      jux-keygen --type rsa --bits 2048 --cert --output ~/.jux/signing_key.pem
+      jux-keygen --type ecdsa --cert --subject build-7 --organization Example --days 730
+
+    RSA and ECDSA signatures verify with every XML signature tool. Ed25519 ones do not: xmlsec1 before 1.3, Java's
+    XML signatures and signxml cannot verify them.
+
+    Exit codes: 0 made, 1 failed, 64 usage error.
+    """
+    _refuse_useless(context, kind)
+    key_path = Path(output).expanduser() if output else DEFAULT_KEY.expanduser()
+    cert_path = _certificate_path(key_path, cert_output) if cert or cert_output else None
+    _check_targets([path for path in (key_path, cert_path) if path is not None], force=force)
+    key = _make(
+        kind,
+        bits,
+        curve,
+        key_path,
+        passphrase=_passphrase(passphrase_env, passphrase_file, encrypt=encrypt),
+        force=force,
+    )
+    name = subject or socket.gethostname() or "pytest-jux"
+    if cert_path is not None:
+        _certify(key, cert_path, name, organization, days, force=force)
+    _report(key, key_path, cert_path, as_json=as_json)
+    return 0
+
+
+def _report(key: PrivateKey, key_path: Path, cert_path: Path | None, *, as_json: bool) -> None:
+    from pytest_jux.keys import describe, load_certificate, subject_of
+
+    certificate = load_certificate(cert_path) if cert_path else None
+    if as_json:
+        made = {"type": describe(key), "key": str(key_path), "certificate": str(cert_path) if cert_path else None}
+        _cli.show_json(
+            made
+            | {
+                "subject": subject_of(certificate) if certificate else None,
+                "not_after": certificate.not_valid_after_utc.isoformat() if certificate else None,
+            }
+        )
+        return
+    _cli.show(f"✓ Private key: {key_path} ({describe(key)})", "green")
+    if certificate is not None:
+        until = f"{certificate.not_valid_after_utc:%Y-%m-%d}"
+        _cli.show(f"✓ Certificate: {cert_path} ({subject_of(certificate)}, valid until {until})", "green")
+    if describe(key) == "Ed25519":
+        _cli.say("Ed25519 signatures cannot be verified with xmlsec1 before 1.3, Java or signxml; jux-verify can.")
+
+
+def _refuse_useless(context: click.Context, kind: str) -> None:
+    """Refuse options that would be ignored, so that nobody believes that they had an effect."""
+    for option, belongs in (("bits", "rsa"), ("curve", "ecdsa")):
+        given = context.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE
+        if given and kind != belongs:
+            raise click.UsageError(f"--{option} goes with --type {belongs}, not with --type {kind}")
+
+
+def _certificate_path(key_path: Path, given: str | None) -> Path:
+    path = Path(given).expanduser() if given else key_path.with_suffix(".crt")
+    if path.resolve() == key_path.resolve():
+        raise click.UsageError(f"key and certificate cannot both be {key_path}; name another with --cert-output")
+    return path
+
+
+def _check_targets(paths: list[Path], *, force: bool) -> None:
+    """Refuse before anything is made, so that a key never stands without the certificate asked for."""
+    from pytest_jux.errors import FileProblem
+
+    for path in paths:
+        if path.is_dir():
+            raise FileProblem(path, "write", "it is a directory")
+        if not force and (path.exists() or path.is_symlink()):
+            error = FileProblem(path, "write", "it exists already")
+            error.hint = "Use --force to overwrite it. Reports that were signed with it stay valid."
+            raise error
+
+
+def _passphrase(variable: str | None, file: str | None, *, encrypt: bool) -> bytes | None:
+    from pytest_jux.pipeline import read_passphrase
+
+    passphrase = read_passphrase(variable, Path(file).expanduser() if file else None)
+    if passphrase is None and encrypt:
+        entered: str = click.prompt("Passphrase", hide_input=True, confirmation_prompt=True, err=True)
+        passphrase = entered.encode()
+    if passphrase == b"":
+        raise click.UsageError("the passphrase is empty")
+    return passphrase
+
+
+def _make(kind: str, bits: int, curve: str, path: Path, *, passphrase: bytes | None, force: bool) -> PrivateKey:
+    from pytest_jux.keys import generate_private_key, private_key_pem
+
+    key = generate_private_key(kind, bits=bits, curve=curve)
+    _write(path, private_key_pem(key, passphrase), mode=0o600, force=force)
+    return key
+
+
+def _certify(key: PrivateKey, path: Path, name: str, organization: str, days: int, *, force: bool) -> None:
+    from pytest_jux.keys import certificate_pem, self_signed_certificate
+
+    try:
+        certificate = self_signed_certificate(key, name, organization=organization, days=days)
+    except ValueError as error:  # RFC 5280: a common name has 1 to 64 characters
+        raise click.UsageError(f"the subject cannot be used: {error}") from None
+    _write(path, certificate_pem(certificate), mode=0o644, force=force)
+
+
+def _write(path: Path, data: bytes, *, mode: int, force: bool) -> None:
+    from pytest_jux.errors import FileProblem
+    from pytest_jux.files import make_private_directory, reason_of, write_atomically
+
+    try:
+        make_private_directory(path.parent)
+        write_atomically(path, data, mode=mode, overwrite=force)
+    except OSError as error:
+        raise FileProblem(path, "write", reason_of(error)) from None
+
+
+main = _cli.main_of(command, "jux-keygen")

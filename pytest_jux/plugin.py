@@ -1,0 +1,249 @@
+"""pytest's hooks, and nothing else.
+
+While the plugin is disabled, only this module, `config` and what pytest has loaded anyway are in memory.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_jux import config as jux_config
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from _pytest.junitxml import LogXML
+    from _pytest.terminal import TerminalReporter
+
+    from pytest_jux.config import Settings
+    from pytest_jux.metadata import EnvironmentMetadata
+    from pytest_jux.pipeline import Credentials, Outcome
+
+
+@dataclass
+class Run:
+    """One enabled test run: what was asked for, and what became of it."""
+
+    settings: Settings
+    xml: LogXML | None = None
+    temporary: Path | None = None  # a directory of our own, where nobody asked for a report file
+    metadata: EnvironmentMetadata | None = None
+    lines: list[tuple[str, str]] = field(default_factory=list)  # mark, text
+
+    def say(self, mark: str, text: str) -> None:
+        """Add a line for the terminal summary."""
+        self.lines.append((mark, text))
+
+
+RUN = pytest.StashKey[Run]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Register every option of the table, for the command line and for pytest's files."""
+    group = parser.getgroup("jux", "signed test reports (pytest-jux)")
+    for option in jux_config.OPTIONS.values():
+        if option.plugin:
+            for flag, arguments in option.arguments():
+                group.addoption(flag, **arguments)
+        parser.addini(option.name, f"{option.help} [{option.type}]", default=None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Read the configuration and, if it says so, make sure that pytest writes a report."""
+    if hasattr(config, "workerinput"):  # pytest-xdist: the controller does it once for all
+        return
+    source = jux_config.PytestSource.from_pytest_config(config)
+    command_line = jux_config.given(config.option)
+    start = config.invocation_params.dir
+    if not jux_config.is_enabled(start=start, command_line=command_line, pytest_source=source):
+        return
+    from pytest_jux.errors import ConfigError
+
+    try:
+        settings = jux_config.load(start=start, command_line=command_line, pytest_source=source)
+    except ConfigError as error:
+        raise pytest.UsageError(f"jux: {error}") from None
+    for problem in jux_config.check(settings):
+        raise pytest.UsageError(f"jux: {problem}")
+    run = config.stash[RUN] = Run(settings)
+    for warning in settings.warnings:
+        run.say("⚠", str(warning))
+    if config.pluginmanager.hasplugin("junitxml") and not config.option.xmlpath and not _only_collects(config):
+        import tempfile
+
+        run.temporary = Path(tempfile.mkdtemp(prefix="jux-"))
+        config.option.xmlpath = str(run.temporary / "report.xml")
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say at the start what will be done at the end."""
+    run = config.stash.get(RUN, None)
+    if run is None:
+        return None
+    steps = [f"sign with {run.settings['jux_key_path']}"] if run.settings["jux_sign"] else []
+    steps += ["store"] if _stores(run.settings) else []
+    return f"jux: {' and '.join(steps) or 'nothing to do'}"
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, object]:
+    """Put the metadata into the report before pytest writes it; sign and store the file after that.
+
+    The innermost wrapper: pytest writes the report inside it and prints the summary outside.
+    """
+    run = session.config.stash.get(RUN, None)
+    if run is None:
+        return (yield)
+    try:
+        _add_properties(session.config, run)
+    except Exception as error:  # noqa: BLE001 - the border: no bug of ours breaks a test run
+        _say_unexpected(run, error)
+    result = yield
+    try:
+        _finish(session, run)
+    except Exception as error:  # noqa: BLE001 - as above
+        _say_unexpected(run, error)
+    if run.settings["jux_on_error"] == "fail" and session.exitstatus == 0 and _has_failed(run):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    return result
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
+    """Print what happened, in one section."""
+    run = config.stash.get(RUN, None)
+    if run is None or not run.lines:
+        return
+    from pytest_jux.text import encodable, visible
+
+    encoding = getattr(sys.stdout, "encoding", None)
+    terminalreporter.section("jux", "-")
+    for mark, text in run.lines:
+        colour = {"✓": {"green": True}, "⚠": {"yellow": True}}.get(mark, {"red": True})
+        terminalreporter.write_line(encodable(f"{mark} {visible(text)}", encoding), **colour)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove what was only needed during the run."""
+    run = config.stash.get(RUN, None)
+    if run is not None and run.temporary is not None:
+        import shutil
+
+        shutil.rmtree(run.temporary, ignore_errors=True)
+
+
+# --- the end of a run ------------------------------------------------------------------------------------------------
+
+
+def _add_properties(config: pytest.Config, run: Run) -> None:
+    from _pytest.junitxml import xml_key
+
+    from pytest_jux.metadata import capture_metadata
+
+    run.xml = config.stash.get(xml_key, None)
+    if run.xml is None:
+        return
+    run.metadata = capture_metadata(
+        config.rootpath,
+        project=run.settings["jux_project"] or "",
+        env_patterns=run.settings["jux_metadata_env"],
+        exclude=run.settings["jux_metadata_exclude"],
+    )
+    for name, value in run.metadata.to_properties():
+        run.xml.add_global_property(name, value)
+
+
+def _finish(session: pytest.Session, run: Run) -> None:
+    from pytest_jux.errors import JuxError
+    from pytest_jux.pipeline import process_report
+    from pytest_jux.storage import ReportStorage
+
+    settings = run.settings
+    if run.xml is None:
+        if not _only_collects(session.config):
+            run.say("✗", "No report: pytest writes none (is its junitxml plugin switched off?)")
+        return
+    if run.temporary is not None:
+        _forget_report_file(session.config, run.xml)
+    storage = ReportStorage(settings["jux_storage_path"]) if _stores(settings) else None
+    credentials: Credentials | None = None
+    if settings["jux_sign"]:
+        try:
+            credentials = _load_credentials(settings)
+        except JuxError as error:
+            _say_failure(run, "Report not signed", error)
+    metadata = run.metadata.to_dict() if run.metadata else {}
+    outcome = process_report(Path(run.xml.logfile), credentials=credentials, storage=storage, metadata=metadata)
+    _say_outcome(session.config, run, outcome)
+
+
+def _load_credentials(settings: Settings) -> Credentials:
+    from pytest_jux.keys import load_certificate, load_private_key
+    from pytest_jux.pipeline import Credentials, read_passphrase
+
+    passphrase = read_passphrase(settings["jux_key_passphrase_env"], settings["jux_key_passphrase_file"])
+    certificate = settings["jux_cert_path"]
+    return Credentials(
+        load_private_key(settings["jux_key_path"], passphrase),
+        load_certificate(certificate) if certificate else None,
+    )
+
+
+def _say_outcome(config: pytest.Config, run: Run, outcome: Outcome) -> None:
+    titles = {"read": "Report not processed", "sign": "Report not signed", "store": "Report not stored"}
+    if outcome.signed is not None:
+        where = "" if run.temporary or run.xml is None else f": {_short(Path(run.xml.logfile), config)}"
+        run.say("✓", f"Report signed{where}")
+    for failure in outcome.failures:
+        _say_failure(run, titles[failure.step], failure.error)
+    if outcome.stored is not None:
+        unsigned = " (unsigned)" if run.settings["jux_sign"] and outcome.signed is None else ""
+        run.say("✓", f"Stored locally{unsigned}: {_short(outcome.stored.path, config)}")
+    if run.settings["jux_publish"]:
+        run.say("⚠", "Not published: this version of pytest-jux signs and stores reports")
+
+
+def _say_failure(run: Run, title: str, error: Exception) -> None:
+    run.say("✗", f"{title}: {error}")
+
+
+def _say_unexpected(run: Run, error: Exception) -> None:
+    if os.environ.get("JUX_DEBUG") == "1":
+        import traceback
+
+        traceback.print_exception(error)
+    run.say("✗", f"pytest-jux failed: {type(error).__name__}: {error} (JUX_DEBUG=1 shows where)")
+
+
+def _has_failed(run: Run) -> bool:
+    return any(mark == "✗" for mark, _ in run.lines)
+
+
+def _forget_report_file(config: pytest.Config, xml: LogXML) -> None:
+    """Keep pytest from announcing a report file that nobody asked for and that is about to be removed."""
+    from _pytest.junitxml import xml_key
+
+    del config.stash[xml_key]
+    config.pluginmanager.unregister(xml)
+
+
+def _stores(settings: Settings) -> bool:
+    return bool(settings["jux_storage_mode"] != "api")
+
+
+def _only_collects(config: pytest.Config) -> bool:
+    return bool(config.option.collectonly or config.option.help or config.option.version)
+
+
+def _short(path: Path, config: pytest.Config) -> str:
+    """Show a path below the working directory or the home directory without that part."""
+    if path.is_relative_to(config.invocation_params.dir):
+        return str(path.relative_to(config.invocation_params.dir))
+    home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
+    return f"~{os.sep}{path.relative_to(home)}" if home != "~" and path.is_relative_to(home) else str(path)

@@ -1,0 +1,49 @@
+"""Text for people: what a report or the system says, made safe for a terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_KEPT = {"\n", "\t"}
+_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # controls, bidi overrides, surrogates, unassigned, separators
+
+
+def visible(text: str, *, multiline: bool = False) -> str:
+    r"""Return `text` with control characters, terminal escapes and bidi overrides written as `\x1b` and the like.
+
+    With `multiline`, line feeds and tabs are kept.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        character
+        if (multiline and character in _KEPT) or unicodedata.category(character) not in _HIDDEN
+        else _escape(character)
+        for character in text
+    )
+
+
+def encodable(text: str, encoding: str | None) -> str:
+    """Return `text` with what `encoding` cannot represent replaced: marks by ASCII ones, the rest by escapes."""
+    try:
+        text.encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        for mark, ascii_mark in _ASCII_MARKS.items():
+            text = text.replace(mark, ascii_mark)
+        return text.encode("ascii", "backslashreplace").decode("ascii")
+    return text
+
+
+_ASCII_MARKS = {"✓": "+", "✗": "x", "⚠": "!", "…": "..."}
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if code <= 0xFF:  # noqa: PLR2004 - two hexadecimal digits
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"  # noqa: PLR2004 - four digits, or eight
+
+
+def plural(number: int, noun: str) -> str:
+    """Return `1 test` or `2 tests`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
