@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test check bench security-scan lock setup clean
+.PHONY: help demo test check bench security-lint security-scan mutation lock setup clean
 
 help:
 	@echo "make demo           sign, store, inspect and verify the report of a real test suite"
@@ -41,8 +41,10 @@ check: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py
 
-security-scan: $(READY)
+security-lint: $(READY)
 	$(BIN)/ruff check --select S pytest_jux scripts
+
+security-scan: security-lint
 	$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements/dev.txt
 
 mutation: $(READY)
