@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test check bench security-lint security-scan mutation lock setup clean
+.PHONY: help demo test check bench security-lint security-scan mutation docs lock setup clean
 
 help:
 	@echo "make demo           sign, store, inspect and verify the report of a real test suite"
@@ -14,6 +14,7 @@ help:
 	@echo "make bench          measure speed and memory, write benchmarks/RESULTS.md"
 	@echo "make security-scan  ruff's security rules and an audit of the pinned dependencies"
 	@echo "make mutation       change the code in small ways and see which changes no test notices"
+	@echo "make docs           write the reference pages from the code"
 	@echo "make lock           pin the development dependencies anew"
 
 $(READY): requirements/dev.txt pyproject.toml
@@ -37,6 +38,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy pytest_jux
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python scripts/reference.py --check
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py
@@ -49,6 +51,9 @@ security-scan: security-lint
 
 mutation: $(READY)
 	$(BIN)/python scripts/mutation.py
+
+docs: $(READY)
+	$(BIN)/python scripts/reference.py
 
 lock: $(READY)
 	$(BIN)/python scripts/lock.py

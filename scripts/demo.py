@@ -107,7 +107,7 @@ def main() -> int:
 
     heading("6. Ask xmlsec1, which is not ours")
     if shutil.which("xmlsec1"):
-        xmlsec1 = ["xmlsec1", "--verify", "--enabled-key-data", "x509", "--trusted-pem", CERTIFICATE]
+        xmlsec1: list[str | Path] = ["xmlsec1", "--verify", "--enabled-key-data", "x509", "--trusted-pem", CERTIFICATE]
         run(*xmlsec1, REPORT, expect=0)
         run(*xmlsec1, TAMPERED, expect=1)
     else:

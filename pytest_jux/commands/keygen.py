@@ -17,7 +17,14 @@ DEFAULT_KEY = Path("~/.jux/signing_key.pem")
 
 
 @click.command("keygen", context_settings=_cli.CONTEXT)
-@click.option("--type", "kind", type=click.Choice(["rsa", "ecdsa", "ed25519"]), default="rsa", show_default=True)
+@click.option(
+    "--type",
+    "kind",
+    type=click.Choice(["rsa", "ecdsa", "ed25519"]),
+    default="rsa",
+    show_default=True,
+    help="Kind of key.",
+)
 @click.option("--bits", type=click.IntRange(2048, 16384), default=3072, show_default=True, help="Size of an RSA key.")
 @click.option(
     "--curve", type=click.Choice(["P-256", "P-384"]), default="P-256", show_default=True, help="Curve for ecdsa."
@@ -61,8 +68,8 @@ def command(
       jux-keygen --type rsa --bits 2048 --cert --output ~/.jux/signing_key.pem
       jux-keygen --type ecdsa --cert --subject build-7 --organization Example --days 730
 
-    RSA and ECDSA signatures verify with every XML signature tool. Ed25519 ones do not: xmlsec1 before 1.3, Java's
-    XML signatures and signxml cannot verify them.
+    RSA and ECDSA signatures verify with every XML signature tool. Ed25519 ones do not: xmlsec1 1.2, Java 17 and signxml
+    cannot verify them.
 
     Exit codes: 0 made, 1 failed, 64 usage error.
     """
@@ -104,7 +111,7 @@ def _report(key: PrivateKey, key_path: Path, cert_path: Path | None, *, as_json:
         until = f"{certificate.not_valid_after_utc:%Y-%m-%d}"
         _cli.show(f"✓ Certificate: {cert_path} ({subject_of(certificate)}, valid until {until})", "green")
     if describe(key) == "Ed25519":
-        _cli.say("Ed25519 signatures cannot be verified with xmlsec1 before 1.3, Java or signxml; jux-verify can.")
+        _cli.say("Ed25519 signatures cannot be verified with xmlsec1 1.2, Java 17 or signxml; jux-verify can.")
 
 
 def _refuse_useless(context: click.Context, kind: str) -> None:
