@@ -5,6 +5,7 @@ The plugin imports this module in every pytest run, also where it is disabled, s
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import stat
@@ -252,8 +253,9 @@ def _number(option: Option, text: str) -> float:
         number = int(text) if option.type == "int" else float(text)
     except ValueError:
         raise _Invalid(option.expected) from None
-    low = float("-inf") if option.minimum is None else option.minimum
-    if not (low <= number <= (float("inf") if option.maximum is None else option.maximum)):
+    low = -math.inf if option.minimum is None else option.minimum
+    high = math.inf if option.maximum is None else option.maximum
+    if not low <= number <= high or number in (-math.inf, math.inf):
         raise _Invalid(option.expected)
     return number
 
@@ -442,7 +444,7 @@ def suggest(name: str) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - rarely needed
 
     known = {spelling.removeprefix(PREFIX): option.name for option in _TABLE for spelling in option.spellings}
-    near = get_close_matches(name.lower().replace("-", "_").removeprefix(PREFIX), known, n=1, cutoff=0.8)
+    near = get_close_matches(name.lower().replace("-", "_").removeprefix(PREFIX), known, n=1, cutoff=0.75)
     return known[near[0]] if near else ""
 
 

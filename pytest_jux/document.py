@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from xml.parsers import expat
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lxml import etree
 
@@ -20,8 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):  # a dataclass costs every start of every command some milliseconds
     """How large a report may be before it is refused unread. Nesting is bounded by libxml2 itself, at 2,048 levels."""
 
     bytes: int = 100_000_000
@@ -35,10 +32,12 @@ DEFAULT_LIMITS = Limits()
 
 # Encodings in which every byte below 0x80 is the ASCII character, also as part of a longer sequence where it is one of
 # the characters that markup is made of. In others (UTF-16, UTF-7, ISO-2022-JP) a gate that looks at bytes is blind.
-_ENCODINGS = re.compile(
-    r"utf-?8|(us-)?ascii|iso[-_]?8859-?\d\d?|latin-?[1-9]|windows-?125\d|cp125\d|koi8-[ru]|"
-    r"gb2312|gbk|gb18030|big5|shift[-_]jis|euc-?(jp|kr|cn|tw)",
-    re.IGNORECASE,
+_ENCODINGS = frozenset(
+    ["utf8", "ascii", "usascii", "koi8r", "koi8u", "gb2312", "gbk", "gb18030", "big5"]
+    + ["shiftjis", "eucjp", "euckr", "euccn", "euctw"]
+    + [f"iso8859{part}" for part in range(1, 17)]
+    + [f"latin{part}" for part in range(1, 10)]
+    + [f"{family}125{page}" for family in ("windows", "cp") for page in range(9)]
 )
 _BOM = b"\xef\xbb\xbf"
 _WIDE = {
@@ -49,16 +48,18 @@ _WIDE = {
     b"\x00\x00": "UTF-32",
     b"\x4c\x6f": "EBCDIC",
 }
-_DECLARATION = re.compile(rb"<\?xml\s([^>]*?)\?>")
-_VERSION = re.compile(rb"""version\s*=\s*["']([^"']*)["']""")
-_ENCODING = re.compile(rb"""encoding\s*=\s*["']([^"']*)["']""")
-_PROLOG = re.compile(rb"(?:\s|<\?.*?\?>|<!--.*?-->)*+", re.DOTALL)
-_START = re.compile(rb"<([^\s<>/!?]+)")
-_NOT_MARKUP = re.compile(rb"<!--.*?-->|<!\[CDATA\[.*?\]\]>|<\?.*?\?>", re.DOTALL)
-_TAG = re.compile(rb"""<[^\s<>/!?"'][^<>"']*+(?:"[^"<]*"[^<>"']*+|'[^'<]*'[^<>"']*+)*+""")
-_LAST_TAG = re.compile(rb"(?:</[^<>]+|(/))>\s*\Z")
-_TOKEN = re.compile(_NOT_MARKUP.pattern + rb"|(?P<end></)", re.DOTALL)
-_ASSIGNMENT = re.compile(rb"""=\s*["']""")
+
+# Patterns are compiled where they are first used: most commands need few of them, and compiling costs start-up time.
+_DECLARATION = rb"<\?xml\s([^>]*?)\?>"
+_VERSION = rb"""version\s*=\s*["']([^"']*)["']"""
+_ENCODING = rb"""encoding\s*=\s*["']([^"']*)["']"""
+_PROLOG = rb"(?s:\s|<\?.*?\?>|<!--.*?-->)*+"
+_START = rb"<([^\s<>/!?]+)"
+_NOT_MARKUP = rb"(?s:<!--.*?-->|<!\[CDATA\[.*?\]\]>|<\?.*?\?>)"
+_TAG = rb"""<[^\s<>/!?"'][^<>"']*+(?:"[^"<]*"[^<>"']*+|'[^'<]*'[^<>"']*+)*+"""
+_LAST_TAG = rb"(?:</[^<>]+|(/))>\s*\Z"
+_TOKEN = _NOT_MARKUP + rb"|(?P<end></)"
+_ASSIGNMENT = rb"""=\s*["']"""
 
 _PARSER_OPTIONS: dict[str, Any] = {
     "resolve_entities": False,
@@ -118,7 +119,7 @@ def check_gate(data: bytes, limits: Limits = DEFAULT_LIMITS) -> None:
     if len(data) > limits.bytes:
         raise ReportTooLarge("bytes", limits.bytes)
     start = _check_beginning(data)
-    root = _START.match(data, start)
+    root = _match(_START, data, start)
     if root is None:
         raise NotAReport("no XML element was found")
     _check_root(root.group(1).rpartition(b":")[2].decode("ascii", "replace"))
@@ -148,18 +149,18 @@ def end_of_root(data: bytes) -> tuple[int, bytes]:
     `data` is a report that `parse` accepts. Only the last tag of the document can be meant, but comments and
     processing instructions after it may contain what looks like one, so those are passed over as a parser does.
     """
-    last = _LAST_TAG.search(data, max(0, len(data) - 4096))
+    last = re.compile(_LAST_TAG).search(data, max(0, len(data) - 4096))
     if last is not None and not data.rstrip().endswith((b"-->", b"?>")):
         closed, position = last.group(1) is not None, last.start()
     else:
-        tags = (match for match in _TOKEN.finditer(data) if match.lastgroup == "end")
+        tags = (match for match in re.finditer(_TOKEN, data) if match.lastgroup == "end")
         position = max((match.start() for match in tags), default=-1)
         closed = position < 0
     start = _prolog_end(data)
     if not closed:
         return position, b""
-    position = _TAG.match(data, start).end() - 1  # type: ignore[union-attr]  # what parse accepts has a root
-    return position, _START.match(data, start).group(1)  # type: ignore[union-attr]  # as above
+    position = _match(_TAG, data, start).end() - 1  # type: ignore[union-attr]  # what parse accepts has a root
+    return position, _match(_START, data, start).group(1)  # type: ignore[union-attr]  # as above
 
 
 def child_spans(data: bytes, namespace: str, name: str) -> list[tuple[int, int]]:
@@ -168,6 +169,8 @@ def child_spans(data: bytes, namespace: str, name: str) -> list[tuple[int, int]]
     Raises:
         ReportRefused: the report's encoding is one whose positions cannot be told.
     """
+    from xml.parsers import expat  # noqa: PLC0415 - only replacing a signature needs it
+
     parser = expat.ParserCreate(namespace_separator=" ")
     spans: list[tuple[int, int]] = []
     starts: list[int] = []
@@ -180,7 +183,7 @@ def child_spans(data: bytes, namespace: str, name: str) -> list[tuple[int, int]]
         if len(starts) == 1 and tag == f"{namespace} {name}":
             last = parser.CurrentByteIndex
             if last == begin:  # a self-closed element ends where its only tag does
-                last = _TAG.match(data, begin).end()  # type: ignore[union-attr]  # expat saw a tag there
+                last = _match(_TAG, data, begin).end()  # type: ignore[union-attr]  # expat saw a tag there
             spans.append((begin, data.index(b">", last) + 1))
 
     parser.StartElementHandler = start
@@ -201,6 +204,10 @@ def local_name(element: etree._Element) -> str:
 # --- the gate --------------------------------------------------------------------------------------------------------
 
 
+def _match(pattern: bytes, data: bytes, position: int) -> re.Match[bytes] | None:
+    return re.compile(pattern).match(data, position)
+
+
 def _parser() -> etree.XMLParser:
     return etree.XMLParser(**_PARSER_OPTIONS, collect_ids=False)
 
@@ -208,7 +215,7 @@ def _parser() -> etree.XMLParser:
 def _prolog_end(data: bytes) -> int:
     """Where the root element begins, in a document without a DOCTYPE."""
     start = len(_BOM) if data.startswith(_BOM) else 0
-    return _PROLOG.match(data, start).end()  # type: ignore[union-attr]  # it matches the empty string
+    return _match(_PROLOG, data, start).end()  # type: ignore[union-attr]  # it matches the empty string
 
 
 def _malformed(error: etree.XMLSyntaxError) -> JuxError:
@@ -247,15 +254,15 @@ def _check_beginning(data: bytes) -> int:
 
 
 def _check_declaration(data: bytes) -> None:
-    declaration = _DECLARATION.match(data, len(_BOM) if data.startswith(_BOM) else 0)
+    declaration = _match(_DECLARATION, data, len(_BOM) if data.startswith(_BOM) else 0)
     if declaration is None:
         return
-    version = _VERSION.search(declaration.group(1))
+    version = re.search(_VERSION, declaration.group(1))
     if version is not None and version.group(1) != b"1.0":
         raise ReportRefused(f"it is XML {version.group(1).decode('ascii', 'replace')[:20]}, not XML 1.0")
-    encoding = _ENCODING.search(declaration.group(1))
+    encoding = re.search(_ENCODING, declaration.group(1))
     name = encoding.group(1).decode("ascii", "replace")[:40] if encoding else "UTF-8"
-    if not _ENCODINGS.fullmatch(name):
+    if name.lower().replace("-", "").replace("_", "") not in _ENCODINGS:
         raise ReportRefused(f"its encoding is {name}; convert it to UTF-8")
 
 
@@ -264,7 +271,7 @@ def _check_elements(data: bytes, limits: Limits) -> None:
         return markup.count(b"<") - markup.count(b"</")
 
     # Counting what looks like markup inside CDATA and comments, too, is cheap and never too low.
-    if count(data) > limits.elements and count(_NOT_MARKUP.sub(b"", data)) > limits.elements:
+    if count(data) > limits.elements and count(re.sub(_NOT_MARKUP, b"", data)) > limits.elements:
         raise ReportTooLarge("elements", limits.elements)
 
 
@@ -272,7 +279,7 @@ def _check_attributes(data: bytes, limits: Limits) -> None:
     total = limits.attributes
     most = limits.attributes_per_element
     for tag in _tags_to_count(data, limits):
-        attributes = len(_ASSIGNMENT.findall(tag))
+        attributes = len(re.findall(_ASSIGNMENT, tag))
         if attributes > most:
             raise ReportTooLarge("attributes on one element", most)
         total -= attributes
@@ -283,14 +290,14 @@ def _check_attributes(data: bytes, limits: Limits) -> None:
 def _tags_to_count(data: bytes, limits: Limits) -> Iterator[bytes]:
     """Yield the start tags that could exceed a limit: all if there are enough `=` in the document, else long ones."""
     if data.count(b"=") > limits.attributes:
-        yield from (match.group() for match in _TAG.finditer(_NOT_MARKUP.sub(b"", data)))
+        yield from (match.group() for match in re.finditer(_TAG, re.sub(_NOT_MARKUP, b"", data)))
         return
     # An attribute takes five bytes at least (` a=""`). A start tag ends before the next `<`, so a stretch without one
     # that is shorter than that has no room for too many attributes; there are few longer ones, and most are text.
     most = limits.attributes_per_element
     for match in re.finditer(rb"<[^<]{%d,}" % (5 * most), data):
         if data.count(b"=", match.start(), match.end()) > most:
-            tag = _TAG.match(data, match.start())
+            tag = _match(_TAG, data, match.start())
             if tag is not None:
                 yield tag.group()
 

@@ -10,7 +10,6 @@ import errno
 import os
 import stat
 import sys
-import tempfile
 from pathlib import Path
 
 from pytest_jux.errors import FileProblem
@@ -80,6 +79,8 @@ def write_atomically(path: Path, data: bytes, *, mode: int = PRIVATE, overwrite:
     The file has `mode` from its first byte on. Without `overwrite`, an existing file is kept and FileExistsError
     raised. Raises OSError; nothing is left behind then.
     """
+    import tempfile  # noqa: PLC0415 - it loads five compression libraries, and who only reads needs none
+
     descriptor, name = tempfile.mkstemp(prefix=".jux-", suffix=".tmp", dir=path.parent)  # 0600, O_EXCL
     temporary = Path(name)
     try:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import NameOID
 
@@ -33,8 +32,7 @@ CURVES: dict[str, ec.EllipticCurve] = {"P-256": ec.SECP256R1(), "P-384": ec.SECP
 _MAXIMUM_FILE = 1_000_000  # bytes; no key or certificate comes near
 
 
-@dataclass(frozen=True, slots=True)
-class Validity:
+class Validity(NamedTuple):
     """From when until when a certificate is valid, both in UTC and inclusive."""
 
     not_before: dt.datetime
@@ -53,9 +51,12 @@ def load_private_key(path: str | os.PathLike[str], passphrase: bytes | None = No
     if b"PRIVATE KEY" not in data:
         found = "it holds a certificate" if b"BEGIN CERTIFICATE" in data else "there is no PEM private key in it"
         raise KeyUnreadable(path, found)
+    # `serialization` loads every cipher; those who only verify do not need it.
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
+
     encrypted = b"ENCRYPTED" in data
     try:
-        key = serialization.load_pem_private_key(data, passphrase if encrypted else None)
+        key = load_pem_private_key(data, passphrase if encrypted else None)
     except TypeError:
         raise PassphraseRequired(path) from None
     except (ValueError, UnsupportedAlgorithm) as error:
@@ -220,6 +221,8 @@ def hash_for(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384 | None:
 
 def private_key_pem(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
     """Return the key as PKCS#8 PEM, encrypted when a passphrase is given."""
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - as in load_private_key
+
     protection: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if passphrase:
         protection = serialization.BestAvailableEncryption(passphrase)
@@ -228,7 +231,9 @@ def private_key_pem(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
 
 def certificate_pem(certificate: x509.Certificate) -> bytes:
     """Return the certificate as PEM."""
-    return certificate.public_bytes(serialization.Encoding.PEM)
+    from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415 - as in load_private_key
+
+    return certificate.public_bytes(Encoding.PEM)
 
 
 def _read(path: str | os.PathLike[str], error: type[KeyUnreadable | CertificateUnreadable]) -> bytes:

@@ -7,8 +7,7 @@ is not covered, is refused by name here, before any cryptography.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
 KeyKind = Literal["RSA", "ECDSA", "Ed25519"]
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
+class Method(NamedTuple):
     """A signature method: its name for people, the kind of key it needs, and its digest (None for Ed25519)."""
 
     name: str
@@ -52,8 +50,7 @@ _METHODS = {
 _LONGEST_TEXT = 100_000  # characters of base64 in one element of a signature
 
 
-@dataclass(frozen=True, slots=True)
-class SignatureParts:
+class SignatureParts(NamedTuple):
     """What an accepted signature consists of.
 
     `signed_info` is SignedInfo's canonical form, `exclusive` tells how the document is canonicalized for its digest,

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -27,7 +25,6 @@ from pytest_jux.errors import (
     VerificationImpossible,
 )
 from pytest_jux.keys import MINIMUM_RSA_BITS, PublicKey, public_key_of, subject_of, validity_of
-from pytest_jux.report import Report, read
 from pytest_jux.signature import SignatureParts, read_signature
 
 if TYPE_CHECKING:
@@ -36,6 +33,7 @@ if TYPE_CHECKING:
     from lxml import etree
 
     from pytest_jux.document import Limits
+    from pytest_jux.report import Report
     from pytest_jux.signature import Method
 
 _CURVES = {"secp256r1", "secp384r1", "secp521r1"}
@@ -52,8 +50,7 @@ class SignatureState(enum.StrEnum):
     UNCHECKED = "unchecked"
 
 
-@dataclass(frozen=True, slots=True)
-class Trust:
+class Trust(NamedTuple):
     """Whom the caller believes: pinned certificates, and authorities whose certificates' holders are believed.
 
     `at` is the time (aware) at which dates are judged; None means now.
@@ -68,8 +65,7 @@ class Trust:
         return (self.at or dt.datetime.now(dt.UTC)).astimezone(dt.UTC)
 
 
-@dataclass(frozen=True)
-class Verified:
+class Verified(NamedTuple):
     """Evidence: who signed what, and the report exactly as it was verified.
 
     `canonical_hash` is `sha256:<64 hex>`. `certificate` is the one that was relied on, `trusted_by` the subject of the
@@ -80,7 +76,7 @@ class Verified:
     algorithm: str
     certificate: x509.Certificate
     trusted_by: str
-    root: etree._Element = field(repr=False, compare=False)
+    root: etree._Element
 
     @property
     def signer(self) -> str:
@@ -97,9 +93,11 @@ class Verified:
         """The end of the certificate's validity, in UTC."""
         return validity_of(self.certificate).not_after
 
-    @cached_property
+    @property
     def report(self) -> Report:
-        """What the report says, read from the tree that was verified."""
+        """What the report says, read from the tree that was verified; a large one takes a while, so keep it."""
+        from pytest_jux.report import read  # noqa: PLC0415 - a verdict alone does not need it
+
         return read(self.root)
 
 
@@ -132,8 +130,7 @@ def verify_report(data: bytes, trust: Trust, *, limits: Limits = DEFAULT_LIMITS)
     return _check_trust(evidence, parts.certificates[1:], trust)
 
 
-@dataclass(frozen=True)
-class Examination:
+class Examination(NamedTuple):
     """The result of verification as a value: `reason` is "" for a trusted report, else one sentence.
 
     `evidence` is there for trusted and intact reports, `canonical_hash` and `report` for every one that can be read.
@@ -143,11 +140,13 @@ class Examination:
     reason: str
     canonical_hash: str
     evidence: Verified | None
-    root: etree._Element = field(repr=False, compare=False)
+    root: etree._Element
 
-    @cached_property
+    @property
     def report(self) -> Report:
         """What the report says; for a trusted or intact one, read from the tree that was verified."""
+        from pytest_jux.report import read  # noqa: PLC0415 - a verdict alone does not need it
+
         return read(self.root)
 
 

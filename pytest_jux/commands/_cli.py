@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -90,6 +89,8 @@ def show(text: str, colour: str | None = None, *, bold: bool = False) -> None:
 
 def show_json(value: object) -> None:
     """Print a value as JSON, in ASCII, so that no control character reaches a terminal raw."""
+    import json
+
     click.echo(json.dumps(value, indent=2, ensure_ascii=True))
 
 
