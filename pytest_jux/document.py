@@ -138,7 +138,8 @@ def read_limited(stream: io.BufferedIOBase, limits: Limits = DEFAULT_LIMITS) -> 
 
 def has_inner_instruction(root: etree._Element, data: bytes) -> bool:
     """Tell whether a processing instruction stands inside the root element that `data` was parsed to."""
-    if data.find(b"<?", _prolog_end(data)) < 0:
+    start = _prolog_end(data)
+    if data.find(b"?", start) < 0 or data.find(b"<?", start) < 0:  # the first is quicker, and mostly enough
         return False
     return next(root.iter(etree.ProcessingInstruction), None) is not None
 
@@ -267,11 +268,11 @@ def _check_declaration(data: bytes) -> None:
 
 
 def _check_elements(data: bytes, limits: Limits) -> None:
-    def count(markup: bytes) -> int:
-        return markup.count(b"<") - markup.count(b"</")
-
-    # Counting what looks like markup inside CDATA and comments, too, is cheap and never too low.
-    if count(data) > limits.elements and count(re.sub(_NOT_MARKUP, b"", data)) > limits.elements:
+    # Counting whatever looks like markup, end tags and text in CDATA too, is cheap and never too low.
+    if len(data) <= limits.elements or data.count(b"<") <= limits.elements:
+        return
+    markup = re.sub(_NOT_MARKUP, b"", data)
+    if markup.count(b"<") - markup.count(b"</") > limits.elements:
         raise ReportTooLarge("elements", limits.elements)
 
 
@@ -289,17 +290,29 @@ def _check_attributes(data: bytes, limits: Limits) -> None:
 
 def _tags_to_count(data: bytes, limits: Limits) -> Iterator[bytes]:
     """Yield the start tags that could exceed a limit: all if there are enough `=` in the document, else long ones."""
-    if data.count(b"=") > limits.attributes:
+    if len(data) > limits.attributes and data.count(b"=") > limits.attributes:
         yield from (match.group() for match in re.finditer(_TAG, re.sub(_NOT_MARKUP, b"", data)))
         return
     # An attribute takes five bytes at least (` a=""`). A start tag ends before the next `<`, so a stretch without one
     # that is shorter than that has no room for too many attributes; there are few longer ones, and most are text.
     most = limits.attributes_per_element
-    for match in re.finditer(rb"<[^<]{%d,}" % (5 * most), data):
-        if data.count(b"=", match.start(), match.end()) > most:
-            tag = _match(_TAG, data, match.start())
+    for start, end in _long_stretches(data, 5 * most):
+        if data.count(b"=", start, end) > most:
+            tag = _match(_TAG, data, start)
             if tag is not None:
                 yield tag.group()
+
+
+def _long_stretches(data: bytes, length: int) -> Iterator[tuple[int, int]]:
+    """Yield where a `<` is followed by at least `length` bytes before the next one, and where that is."""
+    start = data.find(b"<")
+    while start >= 0 and start + length < len(data):
+        # Hop to the last `<` within reach: those passed over are nearer to each other than `length`.
+        last = data.rfind(b"<", start + 1, start + length + 1)
+        if last < 0:
+            last = data.find(b"<", start + length)
+            yield start, last if last >= 0 else len(data)
+        start = last
 
 
 def _check_namespaces(data: bytes, limits: Limits) -> None:

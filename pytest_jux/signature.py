@@ -54,12 +54,14 @@ class SignatureParts(NamedTuple):
     """What an accepted signature consists of.
 
     `signed_info` is SignedInfo's canonical form, `exclusive` tells how the document is canonicalized for its digest,
-    `value` is the signature value and `certificates` what KeyInfo claims: the signer's first, then its chain.
+    `is_identity` that its digest is the report's identity, `value` is the signature value and `certificates` what
+    KeyInfo claims: the signer's first, then its chain.
     """
 
     signed_info: bytes
     method: Method
     exclusive: bool
+    is_identity: bool
     digest_of: Callable[[bytes], bytes]
     digest: bytes
     value: bytes
@@ -93,6 +95,7 @@ def read_signature(signature: etree._Element) -> SignatureParts:
         signed_info=canonical_subtree(signed_info, inherited=_INHERITED[c14n]),
         method=_METHODS[signature_method],
         exclusive=transform == dsig.EXCLUSIVE,
+        is_identity=transform != dsig.EXCLUSIVE and digest == dsig.SHA256,
         digest_of=_DIGESTS[digest],
         digest=_base64(digest_value),
         value=_base64(value),

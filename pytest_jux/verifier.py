@@ -187,7 +187,7 @@ def _check_digest(root: etree._Element, parts: SignatureParts) -> str:
         if parts.digest_of(canonical_form(root, exclusive=parts.exclusive)) == parts.digest:
             raise SignatureBroken(_CHANGED_BY_PRINTING)
         raise SignatureBroken("the report was changed after signing (its digest is not the signed one)")
-    return identity(canonical)
+    return f"sha256:{parts.digest.hex()}" if parts.is_identity else identity(canonical)
 
 
 def _drop_white_space(root: etree._Element) -> None:
