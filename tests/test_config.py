@@ -412,6 +412,7 @@ def test_a_file_without_read_permission_is_an_error():
     with tempfile.TemporaryDirectory() as directory:
         home = Path(directory)
         home.chmod(0o755)
+        (home / ".jux").mkdir(mode=0o755)
         write(home / ".jux" / "config", "[jux]\n").chmod(0)
         places = {"start": home, "home": home, "environ": {}, "system_file": home / "none"}
         with without_root_rights(), pytest.raises(ConfigError) as caught:
