@@ -414,7 +414,7 @@ def test_a_file_without_read_permission_is_an_error():
         home.chmod(0o755)
         (home / ".jux").mkdir(mode=0o755)
         write(home / ".jux" / "config", "[jux]\n").chmod(0)
-        places = {"start": home, "home": home, "environ": {}, "system_file": home / "none"}
+        places = {"start": home / "work", "home": home, "environ": {}, "system_file": home / "none"}
         with without_root_rights(), pytest.raises(ConfigError) as caught:
             config.load(**places)
         assert str(caught.value) == "~/.jux/config: cannot be read: Permission denied"
