@@ -57,7 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Read the configuration and, if it says so, make sure that pytest writes a report."""
-    if hasattr(config, "workerinput"):  # pytest-xdist: the controller does it once for all
+    if hasattr(config, "workerinput") or _only_collects(config):  # pytest-xdist: the controller does it once for all
         return
     source = jux_config.PytestSource.from_pytest_config(config)
     command_line = jux_config.given(config.option)
@@ -75,11 +75,8 @@ def pytest_configure(config: pytest.Config) -> None:
     run = config.stash[RUN] = Run(settings)
     for warning in settings.warnings:
         run.say("⚠", str(warning))
-    if config.pluginmanager.hasplugin("junitxml") and not config.option.xmlpath and not _only_collects(config):
-        import tempfile
-
-        run.temporary = Path(tempfile.mkdtemp(prefix="jux-"))
-        config.option.xmlpath = str(run.temporary / "report.xml")
+    if config.pluginmanager.hasplugin("junitxml") and not config.option.xmlpath:
+        _write_report_anyway(config, run)
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -166,11 +163,9 @@ def _finish(session: pytest.Session, run: Run) -> None:
 
     settings = run.settings
     if run.xml is None:
-        if not _only_collects(session.config):
+        if not _has_failed(run):
             run.say("✗", "No report: pytest writes none (is its junitxml plugin switched off?)")
         return
-    if run.temporary is not None:
-        _forget_report_file(session.config, run.xml)
     storage = ReportStorage(settings["jux_storage_path"]) if _stores(settings) else None
     credentials: Credentials | None = None
     if settings["jux_sign"]:
@@ -225,12 +220,37 @@ def _has_failed(run: Run) -> bool:
     return any(mark == "✗" for mark, _ in run.lines)
 
 
-def _forget_report_file(config: pytest.Config, xml: LogXML) -> None:
-    """Keep pytest from announcing a report file that nobody asked for and that is about to be removed."""
-    from _pytest.junitxml import xml_key
+def _write_report_anyway(config: pytest.Config, run: Run) -> None:
+    """Let pytest write a report, as with --junit-xml, but privately: it is not announced, and cannot break the run."""
+    import tempfile
 
-    del config.stash[xml_key]
-    config.pluginmanager.unregister(xml)
+    from _pytest.junitxml import LogXML, xml_key
+
+    class PrivateReport(LogXML):
+        def pytest_sessionfinish(self) -> None:
+            try:
+                super().pytest_sessionfinish()
+            except OSError as error:
+                run.say("✗", f"No report: {error}")
+
+        def pytest_terminal_summary(self, *_: object, **__: object) -> None:
+            """Announce nothing: the file is about to be removed."""
+
+    try:
+        run.temporary = Path(tempfile.mkdtemp(prefix="jux-"))
+    except OSError as error:
+        run.say("✗", f"No report: there is no directory for temporary files ({error})")
+        return
+    config.stash[xml_key] = PrivateReport(
+        run.temporary / "report.xml",
+        config.option.junitprefix,
+        config.getini("junit_suite_name"),
+        config.getini("junit_logging"),
+        config.getini("junit_duration_report"),
+        config.getini("junit_family"),
+        config.getini("junit_log_passing_tests"),
+    )
+    config.pluginmanager.register(config.stash[xml_key])
 
 
 def _stores(settings: Settings) -> bool:
