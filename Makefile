@@ -50,7 +50,8 @@ security-scan: security-lint
 	$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements/dev.txt
 
 mutation: $(READY)
-	$(BIN)/python scripts/mutation.py
+	-$(BIN)/mutmut run
+	$(BIN)/mutmut results
 
 docs: $(READY)
 	$(BIN)/python scripts/reference.py

@@ -38,6 +38,10 @@ class Validity(NamedTuple):
     not_before: dt.datetime
     not_after: dt.datetime
 
+    def contains(self, time: dt.datetime) -> bool:
+        """Tell whether the certificate is valid at `time` (aware)."""
+        return self.not_before <= time <= self.not_after
+
 
 def load_private_key(path: str | os.PathLike[str], passphrase: bytes | None = None) -> PrivateKey:
     """Return the private key in a PEM file (PKCS#8, PKCS#1 or SEC 1), if it is one that signs reports.

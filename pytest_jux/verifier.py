@@ -212,8 +212,10 @@ def _check_value(parts: SignatureParts, trust: Trust) -> x509.Certificate:
             raise VerificationImpossible("the signature carries no certificate, and it was made by none of those given")
         raise VerificationImpossible("the signature carries no certificate; give the signer's")
     key = public_key_of(claimed)
-    same = (certificate for certificate in trust.certificates if key and public_key_of(certificate) == key)
-    certificate = next(same, claimed)
+    same = [pinned for pinned in trust.certificates if key is not None and public_key_of(pinned) == key]
+    at = trust.time()  # of an expired certificate and its successor for the same key, the successor is meant
+    valid = [pinned for pinned in same if validity_of(pinned).contains(at)]
+    certificate = next(iter(valid + same), claimed)
     if not _is_signed_by(certificate, parts):
         raise SignatureBroken("the signature value is not right for the signed content and the signer's key")
     return certificate
