@@ -31,13 +31,14 @@ class Limits(NamedTuple):  # a dataclass costs every start of every command some
 DEFAULT_LIMITS = Limits()
 
 # Encodings in which every byte below 0x80 is the ASCII character, also as part of a longer sequence where it is one of
-# the characters that markup is made of. In others (UTF-16, UTF-7, ISO-2022-JP) a gate that looks at bytes is blind.
+# the characters that markup is made of; in others (UTF-16, UTF-7, ISO-2022-JP) a gate that looks at bytes is blind.
+# Those in which libxml2, iconv and Java read some bytes as different characters (Shift_JIS, EUC-JP, Big5, GBK,
+# windows-1255, ...) are left out: a signature would be valid for one tool and broken for another.
 _ENCODINGS = frozenset(
-    ["utf8", "ascii", "usascii", "koi8r", "koi8u", "gb2312", "gbk", "gb18030", "big5"]
-    + ["shiftjis", "eucjp", "euckr", "euccn", "euctw"]
-    + [f"iso8859{part}" for part in range(1, 17)]
-    + [f"latin{part}" for part in range(1, 10)]
-    + [f"{family}125{page}" for family in ("windows", "cp") for page in range(9)]
+    ["utf-8", "utf8", "us-ascii", "ascii", "koi8-r", "koi8-u", "gb2312", "euc-cn", "euc-kr"]
+    + [f"{family}{part}" for family in ("iso-8859-", "iso_8859-") for part in (*range(1, 10), 13, 15)]
+    + ["iso-8859-11", "iso-8859-16"]
+    + [f"windows-125{page}" for page in (0, 1, 2, 3, 4, 6, 7)]
 )
 _BOM = b"\xef\xbb\xbf"
 _WIDE = {
@@ -263,7 +264,7 @@ def _check_declaration(data: bytes) -> None:
         raise ReportRefused(f"it is XML {version.group(1).decode('ascii', 'replace')[:20]}, not XML 1.0")
     encoding = re.search(_ENCODING, declaration.group(1))
     name = encoding.group(1).decode("ascii", "replace")[:40] if encoding else "UTF-8"
-    if name.lower().replace("-", "").replace("_", "") not in _ENCODINGS:
+    if name.lower() not in _ENCODINGS:
         raise ReportRefused(f"its encoding is {name}; convert it to UTF-8")
 
 

@@ -68,7 +68,7 @@ def command(
       jux-keygen --type rsa --bits 2048 --cert --output ~/.jux/signing_key.pem
       jux-keygen --type ecdsa --cert --subject build-7 --organization Example --days 730
 
-    RSA and ECDSA signatures verify with every XML signature tool. Ed25519 ones do not: xmlsec1 1.2, Java 17 and signxml
+    RSA and ECDSA signatures verify with every XML signature tool. Ed25519 ones do not: xmlsec1 1.2 and signxml
     cannot verify them.
 
     Exit codes: 0 made, 1 failed, 64 usage error.
@@ -111,7 +111,7 @@ def _report(key: PrivateKey, key_path: Path, cert_path: Path | None, *, as_json:
         until = f"{certificate.not_valid_after_utc:%Y-%m-%d}"
         _cli.show(f"✓ Certificate: {cert_path} ({subject_of(certificate)}, valid until {until})", "green")
     if describe(key) == "Ed25519":
-        _cli.say("Ed25519 signatures cannot be verified with xmlsec1 1.2, Java 17 or signxml; jux-verify can.")
+        _cli.say("Ed25519 signatures cannot be verified with xmlsec1 1.2 or signxml; jux-verify and Java 17 can.")
 
 
 def _refuse_useless(context: click.Context, kind: str) -> None:
