@@ -17,21 +17,46 @@ from pytest_jux.dsig import SIGNATURE
 from pytest_jux.errors import ReportRefused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_jux.document import Limits
 
 _XML = "{http://www.w3.org/XML/1998/namespace}"
 INHERITED_1_0 = frozenset({_XML + "lang", _XML + "space", _XML + "base", _XML + "id"})
 INHERITED_1_1 = INHERITED_1_0 - {_XML + "id"}
+_NO_CANONICAL_FORM = "it uses a relative namespace name, for which canonical XML is not defined"
 
 
 def canonical_hash(data: bytes, limits: Limits = DEFAULT_LIMITS) -> str:
     """Return `sha256:<64 hex>`, the identity of the report in `data`, signed or not; raises as `document.parse`."""
-    return identity(canonical_form(without_signatures(parse(data, limits))))
+    return identity(canonical_digest(without_signatures(parse(data, limits))))
 
 
-def identity(canonical: bytes) -> str:
-    """Return `sha256:<64 hex>` of a canonical form."""
-    return "sha256:" + hashlib.sha256(canonical).hexdigest()
+def identity(digest: bytes) -> str:
+    """Return `sha256:<64 hex>` for the SHA-256 digest of a canonical form."""
+    return f"sha256:{digest.hex()}"
+
+
+def canonical_digest(root: etree._Element, algorithm: str = "sha256", *, exclusive: bool = False) -> bytes:
+    """Return the digest of `canonical_form(root)`, which never is in memory as a whole; `algorithm` is hashlib's name.
+
+    Raises:
+        ReportRefused: as `canonical_form`.
+    """
+    digest = hashlib.new(algorithm, usedforsecurity=True)
+    tree: Any = root.getroottree()  # the type stubs know neither of the arguments
+    try:
+        tree.write_c14n(_Sink(digest.update), exclusive=exclusive, with_comments=False)
+    except etree.C14NError:
+        raise ReportRefused(_NO_CANONICAL_FORM) from None
+    return digest.digest()
+
+
+class _Sink:
+    """A file that hands what is written to it to a function."""
+
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        self.write = write
 
 
 def canonical_form(root: etree._Element, *, exclusive: bool = False) -> bytes:
@@ -46,7 +71,7 @@ def canonical_form(root: etree._Element, *, exclusive: bool = False) -> bytes:
     try:
         return etree.tostring(root.getroottree(), method="c14n", exclusive=exclusive, with_comments=False)
     except etree.C14NError:
-        raise ReportRefused("it uses a relative namespace name, for which canonical XML is not defined") from None
+        raise ReportRefused(_NO_CANONICAL_FORM) from None
 
 
 def canonical_subtree(element: etree._Element, *, inherited: frozenset[str] | None) -> bytes:

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import io
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from lxml import etree
 
 from pytest_jux.errors import JuxError, NotAReport, ReportMalformed, ReportRefused, ReportTooLarge
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class Limits(NamedTuple):  # a dataclass costs every start of every command some milliseconds
@@ -58,7 +55,6 @@ _PROLOG = rb"(?s:\s|<\?.*?\?>|<!--.*?-->)*+"
 _START = rb"<([^\s<>/!?]+)"
 _NOT_MARKUP = rb"(?s:<!--.*?-->|<!\[CDATA\[.*?\]\]>|<\?.*?\?>)"
 _TAG = rb"""<[^\s<>/!?"'][^<>"']*+(?:"[^"<]*"[^<>"']*+|'[^'<]*'[^<>"']*+)*+"""
-_LAST_TAG = rb"(?:</[^<>]+|(/))>\s*\Z"
 _TOKEN = _NOT_MARKUP + rb"|(?P<end></)"
 _ASSIGNMENT = rb"""=\s*["']"""
 
@@ -124,9 +120,10 @@ def check_gate(data: bytes, limits: Limits = DEFAULT_LIMITS) -> None:
     if root is None:
         raise NotAReport("no XML element was found")
     _check_root(root.group(1).rpartition(b":")[2].decode("ascii", "replace"))
-    _check_elements(data, limits)
-    _check_attributes(data, limits)
-    _check_namespaces(data, limits)
+    markup = _without_long_texts(data, limits)
+    _check_totals(data, markup, limits)
+    if markup.count(b"xmlns") > limits.namespaces_in_scope:
+        _check_namespaces(data, limits)
 
 
 def read_limited(stream: io.BufferedIOBase, limits: Limits = DEFAULT_LIMITS) -> bytes:
@@ -139,8 +136,7 @@ def read_limited(stream: io.BufferedIOBase, limits: Limits = DEFAULT_LIMITS) -> 
 
 def has_inner_instruction(root: etree._Element, data: bytes) -> bool:
     """Tell whether a processing instruction stands inside the root element that `data` was parsed to."""
-    start = _prolog_end(data)
-    if data.find(b"?", start) < 0 or data.find(b"<?", start) < 0:  # the first is quicker, and mostly enough
+    if data.find(b"?", _prolog_end(data)) < 0:  # quicker than walking through the tree, and mostly enough
         return False
     return next(root.iter(etree.ProcessingInstruction), None) is not None
 
@@ -151,16 +147,16 @@ def end_of_root(data: bytes) -> tuple[int, bytes]:
     `data` is a report that `parse` accepts. Only the last tag of the document can be meant, but comments and
     processing instructions after it may contain what looks like one, so those are passed over as a parser does.
     """
-    last = re.compile(_LAST_TAG).search(data, max(0, len(data) - 4096))
-    if last is not None and not data.rstrip().endswith((b"-->", b"?>")):
-        closed, position = last.group(1) is not None, last.start()
-    else:
-        tags = (match for match in re.finditer(_TOKEN, data) if match.lastgroup == "end")
-        position = max((match.start() for match in tags), default=-1)
+    position = data.rfind(b"<")
+    tail = data[position:].rstrip()
+    closed = not tail.startswith(b"</")
+    if tail[1:2] in {b"!", b"?"} or tail.endswith((b"-->", b"?>")):
+        ends = (match.start() for match in re.finditer(_TOKEN, data) if match.lastgroup == "end")
+        position = max(ends, default=-1)
         closed = position < 0
-    start = _prolog_end(data)
     if not closed:
         return position, b""
+    start = _prolog_end(data)
     position = _match(_TAG, data, start).end() - 1  # type: ignore[union-attr]  # what parse accepts has a root
     return position, _match(_START, data, start).group(1)  # type: ignore[union-attr]  # as above
 
@@ -268,58 +264,53 @@ def _check_declaration(data: bytes) -> None:
         raise ReportRefused(f"its encoding is {name}; convert it to UTF-8")
 
 
-def _check_elements(data: bytes, limits: Limits) -> None:
-    # Counting whatever looks like markup, end tags and text in CDATA too, is cheap and never too low.
-    if len(data) <= limits.elements or data.count(b"<") <= limits.elements:
-        return
-    markup = re.sub(_NOT_MARKUP, b"", data)
-    if markup.count(b"<") - markup.count(b"</") > limits.elements:
-        raise ReportTooLarge("elements", limits.elements)
+def _without_long_texts(data: bytes, limits: Limits) -> bytes:
+    """Return `data` without its longer texts, in which nothing needs to be counted, and refuse crowded elements.
 
-
-def _check_attributes(data: bytes, limits: Limits) -> None:
-    total = limits.attributes
+    An attribute takes five bytes at least (` a=""`), and a start tag ends before the next `<`. So in a stretch without
+    `<` that is shorter than that there is no room for too many attributes. A longer one is a tag and text after it.
+    """
     most = limits.attributes_per_element
-    for tag in _tags_to_count(data, limits):
-        attributes = len(re.findall(_ASSIGNMENT, tag))
-        if attributes > most:
-            raise ReportTooLarge("attributes on one element", most)
-        total -= attributes
-        if total < 0:
-            raise ReportTooLarge("attributes", limits.attributes)
-
-
-def _tags_to_count(data: bytes, limits: Limits) -> Iterator[bytes]:
-    """Yield the start tags that could exceed a limit: all if there are enough `=` in the document, else long ones."""
-    if len(data) > limits.attributes and data.count(b"=") > limits.attributes:
-        yield from (match.group() for match in re.finditer(_TAG, re.sub(_NOT_MARKUP, b"", data)))
-        return
-    # An attribute takes five bytes at least (` a=""`). A start tag ends before the next `<`, so a stretch without one
-    # that is shorter than that has no room for too many attributes; there are few longer ones, and most are text.
-    most = limits.attributes_per_element
-    for start, end in _long_stretches(data, 5 * most):
-        if data.count(b"=", start, end) > most:
-            tag = _match(_TAG, data, start)
-            if tag is not None:
-                yield tag.group()
-
-
-def _long_stretches(data: bytes, length: int) -> Iterator[tuple[int, int]]:
-    """Yield where a `<` is followed by at least `length` bytes before the next one, and where that is."""
+    length = 5 * most
+    match_tag = re.compile(_TAG).match
+    parts: list[bytes] = []
+    kept = 0  # where the part that is not yet in `parts` begins
+    find_last, reach, last_start = data.rfind, length + 1, len(data) - length
     start = data.find(b"<")
-    while start >= 0 and start + length < len(data):
+    while -1 < start < last_start:  # the only loop over every report: each step costs
         # Hop to the last `<` within reach: those passed over are nearer to each other than `length`.
-        last = data.rfind(b"<", start + 1, start + length + 1)
-        if last < 0:
-            last = data.find(b"<", start + length)
-            yield start, last if last >= 0 else len(data)
-        start = last
+        following = find_last(b"<", start + 1, start + reach)
+        if following < 0:
+            following = data.find(b"<", start + length)
+            tag = match_tag(data, start)
+            text = start + 1 if tag is None else tag.end()
+            if text - start >= length and len(re.findall(_ASSIGNMENT, data[start:text])) > most:
+                raise ReportTooLarge("attributes on one element", most)
+            parts.append(data[kept:text])
+            kept = following if following >= 0 else len(data)
+        start = following
+    return b"".join((*parts, data[kept:])) if parts else data
+
+
+def _check_totals(data: bytes, markup: bytes, limits: Limits) -> None:
+    """Bound elements and attributes. Counting in CDATA and comments, too, is cheap and never too low."""
+    elements, attributes = limits.elements, limits.attributes
+    # An element takes four bytes at least (`<a/>`), an attribute five: most reports are too small to have too many.
+    if len(markup) > 4 * elements and markup.count(b"<") > elements:
+        exact = re.sub(_NOT_MARKUP, b"", data)
+        if exact.count(b"<") - exact.count(b"</") > elements:
+            raise ReportTooLarge("elements", elements)
+    if len(markup) > 5 * attributes and markup.count(b"=") > attributes:
+        tags = re.finditer(_TAG, re.sub(_NOT_MARKUP, b"", data))
+        total = 0
+        for tag in tags:
+            total += len(re.findall(_ASSIGNMENT, tag.group()))
+            if total > attributes:
+                raise ReportTooLarge("attributes", attributes)
 
 
 def _check_namespaces(data: bytes, limits: Limits) -> None:
     """Bound the namespaces in scope anywhere: canonical XML costs their square for every element."""
-    if data.count(b"xmlns") <= limits.namespaces_in_scope:
-        return
     scope = 0
     events = etree.iterparse(io.BytesIO(data), events=("start-ns", "end-ns"), **_PARSER_OPTIONS)
     try:

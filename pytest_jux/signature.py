@@ -6,7 +6,6 @@ is not covered, is refused by name here, before any cryptography.
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from cryptography import x509
@@ -18,7 +17,7 @@ from pytest_jux.canonicalizer import INHERITED_1_0, INHERITED_1_1, canonical_sub
 from pytest_jux.errors import SignatureBroken, VerificationImpossible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 KeyKind = Literal["RSA", "ECDSA", "Ed25519"]
 
@@ -31,11 +30,7 @@ class Method(NamedTuple):
     digest: hashes.HashAlgorithm | None
 
 
-_DIGESTS: dict[str, Callable[[bytes], bytes]] = {
-    dsig.SHA256: lambda data: hashlib.sha256(data).digest(),
-    dsig.SHA384: lambda data: hashlib.sha384(data).digest(),
-    dsig.SHA512: lambda data: hashlib.sha512(data).digest(),
-}
+_DIGESTS = {dsig.SHA256: "sha256", dsig.SHA384: "sha384", dsig.SHA512: "sha512"}
 # Canonicalization of SignedInfo: the attributes of the xml namespace that it inherits, None for the exclusive one.
 _INHERITED = {dsig.C14N_1_0: INHERITED_1_0, dsig.C14N_1_1: INHERITED_1_1, dsig.EXCLUSIVE: None}
 _METHODS = {
@@ -54,15 +49,15 @@ class SignatureParts(NamedTuple):
     """What an accepted signature consists of.
 
     `signed_info` is SignedInfo's canonical form, `exclusive` tells how the document is canonicalized for its digest,
-    `is_identity` that its digest is the report's identity, `value` is the signature value and `certificates` what
-    KeyInfo claims: the signer's first, then its chain.
+    `digest_algorithm` is hashlib's name, `is_identity` says that the digest is the report's identity, `value` is the
+    signature value and `certificates` what KeyInfo claims: the signer's first, then its chain.
     """
 
     signed_info: bytes
     method: Method
     exclusive: bool
     is_identity: bool
-    digest_of: Callable[[bytes], bytes]
+    digest_algorithm: str
     digest: bytes
     value: bytes
     certificates: list[x509.Certificate]
@@ -96,7 +91,7 @@ def read_signature(signature: etree._Element) -> SignatureParts:
         method=_METHODS[signature_method],
         exclusive=transform == dsig.EXCLUSIVE,
         is_identity=transform != dsig.EXCLUSIVE and digest == dsig.SHA256,
-        digest_of=_DIGESTS[digest],
+        digest_algorithm=_DIGESTS[digest],
         digest=_base64(digest_value),
         value=_base64(value),
         certificates=_read_key_info(key_info[0]) if key_info else [],

@@ -8,14 +8,13 @@ Canonicalization 1.0.
 from __future__ import annotations
 
 import base64
-import hashlib
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from pytest_jux.canonicalizer import canonical_form, signatures, without_signatures
+from pytest_jux.canonicalizer import canonical_digest, signatures, without_signatures
 from pytest_jux.document import DEFAULT_LIMITS, child_spans, end_of_root, has_inner_instruction, parse
 from pytest_jux.dsig import (
     C14N_1_0,
@@ -83,7 +82,7 @@ def sign_report(
             raise AlreadySigned(subject_of(signer) if signer else "")
         data = remove_signatures(data)
         without_signatures(root)
-    digest = hashlib.sha256(canonical_form(root)).digest()
+    digest = canonical_digest(root)
     del root  # the tree is several times as large as the report; the copy below need not stand beside it
     return _insert(data, _signature(digest, key, certificate))
 
@@ -97,9 +96,10 @@ def remove_signatures(data: bytes) -> bytes:
 
 def _insert(data: bytes, signature: bytes) -> bytes:
     position, name = end_of_root(data)
+    view = memoryview(data)  # a slice of it is no copy
     if name:  # a self-closed root is opened
-        return b"".join((data[:position], b">", signature, b"</", name, b">", data[position + 2 :]))
-    return b"".join((data[:position], signature, data[position:]))
+        return b"".join((view[:position], b">", signature, b"</", name, b">", view[position + 2 :]))
+    return b"".join((view[:position], signature, view[position:]))
 
 
 def _signature(digest: bytes, key: PrivateKey, certificate: x509.Certificate | None) -> bytes:

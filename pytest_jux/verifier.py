@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from pytest_jux import dsig
-from pytest_jux.canonicalizer import canonical_form, detach, identity, without_signatures
+from pytest_jux.canonicalizer import canonical_digest, detach, identity, without_signatures
 from pytest_jux.document import DEFAULT_LIMITS, has_inner_instruction, parse
 from pytest_jux.errors import (
     ReportUnsigned,
@@ -159,7 +159,7 @@ def examine_report(data: bytes, trust: Trust, *, limits: Limits = DEFAULT_LIMITS
         return Examination(SignatureState.INTACT, error.reason, evidence.canonical_hash, evidence, evidence.root)
     except VerificationError as error:
         root = without_signatures(parse(data, limits))
-        return Examination(SignatureState(error.state), error.reason, identity(canonical_form(root)), None, root)
+        return Examination(SignatureState(error.state), error.reason, identity(canonical_digest(root)), None, root)
     return Examination(SignatureState.TRUSTED, "", verified.canonical_hash, verified, verified.root)
 
 
@@ -179,15 +179,16 @@ def _only_signature(root: etree._Element) -> etree._Element:
 
 def _check_digest(root: etree._Element, parts: SignatureParts) -> str:
     """Return the report's identity, if the digest in the signature is that of the document without the signature."""
-    canonical = canonical_form(root)
-    referenced = canonical_form(root, exclusive=True) if parts.exclusive else canonical
-    if parts.digest_of(referenced) != parts.digest:
-        del referenced
+
+    def digest() -> bytes:
+        return canonical_digest(root, parts.digest_algorithm, exclusive=parts.exclusive)
+
+    if digest() != parts.digest:
         _drop_white_space(root)
-        if parts.digest_of(canonical_form(root, exclusive=parts.exclusive)) == parts.digest:
+        if digest() == parts.digest:
             raise SignatureBroken(_CHANGED_BY_PRINTING)
         raise SignatureBroken("the report was changed after signing (its digest is not the signed one)")
-    return f"sha256:{parts.digest.hex()}" if parts.is_identity else identity(canonical)
+    return identity(parts.digest if parts.is_identity else canonical_digest(root))
 
 
 def _drop_white_space(root: etree._Element) -> None:
