@@ -12,19 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pytest_jux.config_options import (
-    CONFIG_SCHEMA,
-    MASK,
-    OPTIONS,
-    InvalidValue,
-    Option,
-    Secret,
-    text_of,
-    value_of,
-)
 from pytest_jux.config_sources import (
     ORDER,
-    PREFIX,
     SYSTEM_FILE,
     ConfigFile,
     Entry,
@@ -36,7 +25,9 @@ from pytest_jux.config_sources import (
     Sources,
     find_pytest_source,
 )
+from pytest_jux.config_values import MASK, InvalidValue, Secret, text_of, value_of
 from pytest_jux.errors import ConfigError
+from pytest_jux.options import OPTIONS, PREFIX, Option, given
 
 __all__ = [
     "CONFIG_SCHEMA",
@@ -59,6 +50,15 @@ __all__ = [
     "load",
     "suggest",
 ]
+
+#: The table as plain data: name -> type, default, description and, where there are any, choices and requires.
+CONFIG_SCHEMA: dict[str, dict[str, Any]] = {
+    option.name: {"type": option.type, "default": option.default, "description": option.help}
+    | ({"choices": list(option.choices)} if option.choices else {})
+    | ({"requires": list(option.requires)} if option.requires else {})
+    for option in OPTIONS.values()
+}
+
 
 # --- settings --------------------------------------------------------------------------------------------------------
 
@@ -119,11 +119,6 @@ class Settings(Mapping[str, Any]):
 
 
 # --- layers ----------------------------------------------------------------------------------------------------------
-
-
-def given(namespace: object) -> dict[str, Any]:
-    """Take the plugin's options out of `config.option` or another argparse namespace, for `load` and `is_enabled`."""
-    return {name: getattr(namespace, name, None) for name, option in OPTIONS.items() if option.plugin}
 
 
 def load(

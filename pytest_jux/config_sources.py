@@ -15,7 +15,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pytest_jux import options
 from pytest_jux.errors import ConfigError
+from pytest_jux.options import PREFIX, PROJECT_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -23,11 +25,9 @@ if TYPE_CHECKING:
     import iniconfig
     import pytest
 
-PREFIX = "jux_"
 SECTION = "jux"
-PROJECT_FILE = ".jux.conf"
 USER_FILE = Path(".jux", "config")  # under the home directory
-SYSTEM_FILE = Path("/etc/jux/config")
+SYSTEM_FILE = Path(options.SYSTEM_FILE)
 LARGEST_FILE = 1 << 20  # bytes; a larger one is not a configuration file
 
 # Every name pytest may look for; pytest itself says which of them it reads.

@@ -1,19 +1,18 @@
 """pytest's hooks, and nothing else.
 
-While the plugin is disabled, only this module, `config` and what pytest has loaded anyway are in memory.
+While the plugin is disabled, only this module, `options` and what pytest has loaded anyway are in memory.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_jux import config as jux_config
+from pytest_jux.options import OPTIONS, given, may_be_enabled
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -26,15 +25,15 @@ if TYPE_CHECKING:
     from pytest_jux.pipeline import Credentials, Outcome
 
 
-@dataclass
 class Run:
     """One enabled test run: what was asked for, and what became of it."""
 
-    settings: Settings
-    xml: LogXML | None = None
-    temporary: Path | None = None  # a directory of our own, where nobody asked for a report file
-    metadata: EnvironmentMetadata | None = None
-    lines: list[tuple[str, str]] = field(default_factory=list)  # mark, text
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.xml: LogXML | None = None
+        self.temporary: Path | None = None  # a directory of our own, where nobody asked for a report file
+        self.metadata: EnvironmentMetadata | None = None
+        self.lines: list[tuple[str, str]] = []  # mark, text
 
     def say(self, mark: str, text: str) -> None:
         """Add a line for the terminal summary."""
@@ -47,7 +46,7 @@ RUN = pytest.StashKey[Run]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Register every option of the table, for the command line and for pytest's files."""
     group = parser.getgroup("jux", "signed test reports (pytest-jux)")
-    for option in jux_config.OPTIONS.values():
+    for option in OPTIONS.values():
         if option.plugin:
             for flag, arguments in option.arguments():
                 group.addoption(flag, **arguments)
@@ -59,9 +58,17 @@ def pytest_configure(config: pytest.Config) -> None:
     """Read the configuration and, if it says so, make sure that pytest writes a report."""
     if hasattr(config, "workerinput") or _only_collects(config):  # pytest-xdist: the controller does it once for all
         return
-    source = jux_config.PytestSource.from_pytest_config(config)
-    command_line = jux_config.given(config.option)
+    command_line = given(config.option)
     start = config.invocation_params.dir
+    try:
+        written = config.getini("jux_enabled")
+    except (TypeError, ValueError, pytest.UsageError):  # not a string: TOML has booleans, which our own loader reads
+        written = True
+    if not may_be_enabled(command_line, written, (str(start), str(config.rootpath))):
+        return
+    from pytest_jux import config as jux_config
+
+    source = jux_config.PytestSource.from_pytest_config(config)
     if not jux_config.is_enabled(start=start, command_line=command_line, pytest_source=source):
         return
     from pytest_jux.errors import ConfigError

@@ -904,8 +904,8 @@ def test_importing_config_loads_nothing_that_pytest_has_not_loaded():
         "print(*sorted(set(sys.modules) - before))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    ours = {"pytest_jux", "pytest_jux.errors", "pytest_jux.config", "pytest_jux.config_options"}
-    ours |= {"pytest_jux.config_sources"}
+    ours = {"pytest_jux", "pytest_jux.errors", "pytest_jux.config", "pytest_jux.config_values"}
+    ours |= {"pytest_jux.config_sources", "pytest_jux.options"}
     assert set(done.stdout.split()) <= ours
 
 

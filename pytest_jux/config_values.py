@@ -1,0 +1,127 @@
+"""How the text of a value becomes the value, and secrets that do not show."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_jux.config_sources import Places
+    from pytest_jux.options import Option
+
+MASK = "***********"
+
+
+class Secret:
+    """A text that shows itself as asterisks wherever it is printed, formatted or logged; `reveal()` gives it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the text itself."""
+        return self._text
+
+    def __str__(self) -> str:
+        return MASK
+
+    def __repr__(self) -> str:
+        return f"Secret({MASK!r})"
+
+    def __format__(self, specification: str) -> str:
+        return format(MASK, specification)
+
+    def __eq__(self, other: object) -> bool:
+        return self._text == other._text if isinstance(other, Secret) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._text))
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Secret:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a Secret cannot be pickled")
+
+
+_BOOLEANS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
+
+
+class InvalidValue(Exception):
+    """The value is not what the option expects; the text says what it expects."""
+
+
+def text_of(option: Option, raw: object) -> str:
+    """Write a value as one string: TOML, click and pytest's parser have typed ones."""
+    if isinstance(raw, bool):
+        return str(raw).lower()
+    if isinstance(raw, (str, int, float, os.PathLike)):
+        return str(raw).strip()
+    if isinstance(raw, (list, tuple)) and option.type == "list":
+        return "\n".join(text_of(option, item) for item in raw)
+    raise InvalidValue(option.expected)
+
+
+def value_of(option: Option, text: str, base: Path, places: Places) -> Any:  # noqa: ANN401 - the table says which type
+    """Return what `text` means for this option; `base` is the directory that relative paths start from."""
+    if not text:
+        raise InvalidValue(option.expected)
+    if option.type == "list":
+        return tuple(item for item in re.split(r"\s*[,\n]\s*", text) if item)
+    if "\n" in text or "\0" in text:
+        raise InvalidValue(option.expected)
+    match option.type:
+        case "bool":
+            return _or_invalid(option, _BOOLEANS.get(text.lower()))
+        case "int" | "float":
+            return _number(option, text)
+        case "path":
+            return _path(option, text, base, places)
+        case "enum":
+            return _or_invalid(option, text if text in option.choices else None)
+    return Secret(text) if option.secret else text
+
+
+def _or_invalid(option: Option, value: bool | str | None) -> bool | str:
+    if value is None:
+        raise InvalidValue(option.expected)
+    return value
+
+
+def _number(option: Option, text: str) -> float:
+    try:
+        number = int(text) if option.type == "int" else float(text)
+    except ValueError:
+        raise InvalidValue(option.expected) from None
+    low = -math.inf if option.minimum is None else option.minimum
+    high = math.inf if option.maximum is None else option.maximum
+    if not low <= number <= high or number in (-math.inf, math.inf):
+        raise InvalidValue(option.expected)
+    return number
+
+
+def _path(option: Option, text: str, base: Path, places: Places) -> Path:
+    def variable(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        if name not in places.environ:
+            raise InvalidValue(f"{option.expected}; the environment variable {name} is not set")
+        return places.environ[name]
+
+    text = re.sub(r"\$(?:(\w+)|\{(\w+)\})", variable, text)
+    if re.match(r"~(/|\\|$)", text):
+        if places.home is None:
+            raise InvalidValue(f"{option.expected}; there is no home directory")
+        return places.home / text[1:].lstrip("/\\")
+    expanded = os.path.expanduser(text)  # noqa: PTH111 - Path.expanduser raises RuntimeError
+    if expanded.startswith("~"):
+        raise InvalidValue(f"{option.expected}; there is no such user")
+    return base / expanded
