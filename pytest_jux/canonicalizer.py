@@ -81,8 +81,15 @@ def canonical_subtree(element: etree._Element, *, inherited: frozenset[str] | No
     inclusive one carries over from ancestors (INHERITED_1_0 or INHERITED_1_1), besides all namespaces in scope.
     libxml2 would look for both in ancestors that lxml does not show it, so they are put on a copy.
     """
-    if inherited is None:
-        return etree.tostring(element, method="c14n", exclusive=True, with_comments=False, with_tail=False)
+    try:
+        if inherited is None:
+            return etree.tostring(element, method="c14n", exclusive=True, with_comments=False, with_tail=False)
+        return etree.tostring(_with_inherited(element, inherited), method="c14n", with_comments=False)
+    except etree.C14NError:
+        raise ReportRefused(_NO_CANONICAL_FORM) from None
+
+
+def _with_inherited(element: etree._Element, inherited: frozenset[str]) -> etree._Element:
     scope: Any = {prefix: uri for prefix, uri in element.nsmap.items() if prefix != "xml"}
     copy = etree.Element(element.tag, nsmap=scope)
     for ancestor in [*element.iterancestors()][::-1]:
@@ -90,7 +97,7 @@ def canonical_subtree(element: etree._Element, *, inherited: frozenset[str] | No
     copy.attrib.update(element.attrib)
     copy.text = element.text
     copy.extend(deepcopy(child) for child in element)
-    return etree.tostring(copy, method="c14n", with_comments=False)
+    return copy
 
 
 def signatures(root: etree._Element) -> list[etree._Element]:
@@ -100,9 +107,24 @@ def signatures(root: etree._Element) -> list[etree._Element]:
 
 def without_signatures(root: etree._Element) -> etree._Element:
     """Take every signature that is a direct child of the root out of the tree and return the root."""
-    for signature in signatures(root):
-        detach(signature)
+    pieces: list[str] = []
+    for child in reversed(root):  # in one pass: a hostile report may have any number of them
+        if child.tag != SIGNATURE:
+            _append_text(child, pieces)
+            continue
+        pieces.append(child.tail or "")
+        child.tail = None
+        root.remove(child)
+    if pieces:
+        root.text = (root.text or "") + "".join(reversed(pieces))
     return root
+
+
+def _append_text(element: etree._Element, pieces: list[str]) -> None:
+    """Put the texts that stood behind removed elements, last first, behind the element before them."""
+    if pieces:
+        element.tail = (element.tail or "") + "".join(reversed(pieces))
+        pieces.clear()
 
 
 def detach(element: etree._Element) -> None:

@@ -56,6 +56,6 @@ def claimed_certificates(signature: etree._Element) -> list[x509.Certificate]:
         der = decode_base64("".join(str(part) for part in element.itertext()))
         try:
             found.append(x509.load_der_x509_certificate(der or b""))
-        except ValueError:
+        except (ValueError, x509.InvalidVersion):
             continue
     return found

@@ -45,13 +45,14 @@ def replace_file(path: Path, data: bytes) -> None:
         FileProblem: it is not a regular file, or it could not be written.
     """
     try:
-        target = path.resolve(strict=True)
+        target = Path(os.path.realpath(path, strict=True))
         mode = target.stat().st_mode
         if not stat.S_ISREG(mode):
             raise FileProblem(path, "replace", "it is not a regular file")
-        if not os.access(target, os.W_OK):
+        if not os.access(target, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
             raise FileProblem(path, "replace", "it is read-only")
-        write_atomically(target, data, mode=stat.S_IMODE(mode))
+        # Old or new, the file is whole after a crash; that its name is flushed, too, is not worth failing for.
+        write_atomically(target, data, mode=stat.S_IMODE(mode), sync=False)
     except OSError as error:
         raise FileProblem(path, "replace", reason_of(error)) from None
 
@@ -73,11 +74,13 @@ def save_file(path: Path, data: bytes) -> None:
         raise FileProblem(path, "write", reason_of(error)) from None
 
 
-def write_atomically(path: Path, data: bytes, *, mode: int = PRIVATE, overwrite: bool = True) -> None:
+def write_atomically(
+    path: Path, data: bytes, *, mode: int = PRIVATE, overwrite: bool = True, sync: bool = True
+) -> None:
     """Write `data` under a temporary name beside `path`, flush it to the disk, then give it its name.
 
-    The file has `mode` from its first byte on. Without `overwrite`, an existing file is kept and FileExistsError
-    raised. Raises OSError; nothing is left behind then.
+    The file has `mode` from its first byte on. With `sync`, its name is on the disk, too, on return. Without
+    `overwrite`, an existing file is kept and FileExistsError raised. Raises OSError; nothing is left behind then.
     """
     import tempfile  # noqa: PLC0415 - it loads five compression libraries, and who only reads needs none
 
@@ -99,7 +102,8 @@ def write_atomically(path: Path, data: bytes, *, mode: int = PRIVATE, overwrite:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    sync_directory(path.parent)
+    if sync:
+        sync_directory(path.parent)
 
 
 def write_all(descriptor: int, data: bytes) -> None:

@@ -111,7 +111,7 @@ def _load_certificate_file(path: str | os.PathLike[str], *, optional: bool = Fal
                 return []
             raise CertificateUnreadable(path, "it holds a key, not a certificate")
         return [x509.load_der_x509_certificate(data)]
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise CertificateUnreadable(path, f"there is no certificate in it ({_first_line(error)})") from None
 
 

@@ -9,6 +9,7 @@ import getpass
 import os
 import platform
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -22,8 +23,10 @@ from pytest_jux import __version__
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+# Up to white space, or to a comma or the like that another URL follows: a password may have commas, too.
+_URL = r"[A-Za-z][\w+.-]*://(?:(?![,;|]+[A-Za-z][\w+.-]*://)\S)+"
 GIT_TIME_LIMIT = 2.0  # seconds, for all that git is asked
-_SECRET = re.compile(r"TOKEN|SECRET|PASSW|KEY|CREDENTIAL|AUTH|COOKIE|SIGNATURE", re.IGNORECASE)
+_SECRET = re.compile(r"TOKEN|SECRET|PASS|_?PWD|KEY|CREDENTIAL|AUTH|COOKIE|SIGNATURE", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +161,8 @@ def capture_metadata(
         platform=field_value("platform", platform.platform()),
         python_version=field_value("python_version", sys.version.replace("\n", " ")),
         pytest_version=field_value("pytest_version", _pytest_version()),
-        pytest_jux_version=__version__,
-        timestamp=dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"),
+        pytest_jux_version=field_value("pytest_jux_version", __version__),
+        timestamp=field_value("timestamp", dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")),
         project=field_value("project", name),
         git=kept("git", git),
         ci=kept("ci", ci),
@@ -190,13 +193,27 @@ def without_userinfo(url: str) -> str:
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
-        host, colon, _ = url.partition(":")
-        is_scp_like = colon and "/" not in host and "@" in url
-        return url.rpartition("@")[2] if is_scp_like and ":" in url.rpartition("@")[2] else url
+        return _scp_without_userinfo(url)
     authority, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
-    if ":" in authority and "@" not in authority and not authority.rpartition(":")[2].isdigit() and "@" in path:
-        authority, slash, path = path.partition("@")[2].partition("/")  # the password has a slash in it
+    if "@" not in authority and ":" in authority and not authority.startswith("[") and re.search("[^/]@", path):
+        # Not a port, but a password with a slash in it; where it could be either, the safe reading counts.
+        authority, slash, path = path.rpartition("@")[2].partition("/")
     return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+
+
+def _scp_without_userinfo(remote: str) -> str:
+    """Return `host:path` of git's `user@host:path`; a local path is returned as it is."""
+    before, colon, _ = remote.partition(":")
+    if not colon or "/" in before:
+        return remote
+    if "@" in before:
+        return remote[before.rindex("@") + 1 :]
+    rests = [remote[match.end() :] for match in re.finditer("@", remote)]  # user:password@host:path
+    return next((rest for rest in reversed(rests) if ":" in rest), remote)
+
+
+def _urls_without_userinfo(text: str) -> str:
+    return re.sub(_URL, lambda match: without_userinfo(match.group()), text)
 
 
 def _start_git(directory: Path, *arguments: str) -> subprocess.Popen[bytes] | None:
@@ -205,6 +222,7 @@ def _start_git(directory: Path, *arguments: str) -> subprocess.Popen[bytes] | No
     try:
         return subprocess.Popen(  # noqa: S603 - fixed arguments, no shell
             command,
+            start_new_session=True,  # so that what git itself starts can be stopped with it
             cwd=directory,
             env=environ,
             stdin=subprocess.DEVNULL,
@@ -221,9 +239,13 @@ def _finish_git(process: subprocess.Popen[bytes] | None, deadline: float) -> str
     try:
         output, _ = process.communicate(timeout=max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
+        with contextlib.suppress(OSError):
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, signal.SIGKILL)
         process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # a grandchild may hold the pipe open
-            process.communicate(timeout=0.2)
+        if process.stdout is not None:
+            process.stdout.close()
+        process.wait()
         return ""
     return output.decode("utf-8", "replace") if process.returncode == 0 else ""
 
@@ -259,7 +281,7 @@ def _ask_ci(environ: Mapping[str, str], patterns: Iterable[str]) -> tuple[dict[s
         }
     chosen += [name for name in environ if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
     named = [name for name in sorted(set(chosen)) if name in environ and not _SECRET.search(name)]
-    env = {name: without_userinfo(environ[name]) if "://" in environ[name] else environ[name] for name in named}
+    env = {name: _urls_without_userinfo(environ[name]) for name in named}
     return {name: value for name, value in facts.items() if value}, env
 
 

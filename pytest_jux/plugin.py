@@ -91,9 +91,11 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     run = config.stash.get(RUN, None)
     if run is None:
         return None
+    from pytest_jux.text import visible
+
     steps = [f"sign with {run.settings['jux_key_path']}"] if run.settings["jux_sign"] else []
     steps += ["store"] if _stores(run.settings) else []
-    return f"jux: {' and '.join(steps) or 'nothing to do'}"
+    return visible(f"jux: {' and '.join(steps) or 'nothing to do'}")
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
@@ -157,7 +159,7 @@ def _add_properties(config: pytest.Config, run: Run) -> None:
         config.rootpath,
         project=run.settings["jux_project"] or "",
         env_patterns=run.settings["jux_metadata_env"],
-        exclude=run.settings["jux_metadata_exclude"],
+        exclude=(*run.settings["jux_metadata_exclude"], *_secret_variables(run.settings)),
     )
     for name, value in run.metadata.to_properties():
         run.xml.add_global_property(name, value)
@@ -173,7 +175,13 @@ def _finish(session: pytest.Session, run: Run) -> None:
         if not _has_failed(run):
             run.say("✗", "No report: pytest writes none (is its junitxml plugin switched off?)")
         return
-    storage = ReportStorage(settings["jux_storage_path"]) if _stores(settings) else None
+    storage: ReportStorage | None = None
+    homeless: JuxError | None = None
+    if _stores(settings):
+        try:
+            storage = ReportStorage(settings["jux_storage_path"])
+        except JuxError as error:
+            homeless = error
     credentials: Credentials | None = None
     if settings["jux_sign"]:
         try:
@@ -183,6 +191,8 @@ def _finish(session: pytest.Session, run: Run) -> None:
     metadata = run.metadata.to_dict() if run.metadata else {}
     outcome = process_report(Path(run.xml.logfile), credentials=credentials, storage=storage, metadata=metadata)
     _say_outcome(session.config, run, outcome)
+    if homeless is not None:
+        _say_failure(run, "Report not stored", homeless)
 
 
 def _load_credentials(settings: Settings) -> Credentials:
@@ -239,6 +249,7 @@ def _write_report_anyway(config: pytest.Config, run: Run) -> None:
                 super().pytest_sessionfinish()
             except OSError as error:
                 run.say("✗", f"No report: {error}")
+                run.xml = None
 
         def pytest_terminal_summary(self, *_: object, **__: object) -> None:
             """Announce nothing: the file is about to be removed."""
@@ -260,12 +271,20 @@ def _write_report_anyway(config: pytest.Config, run: Run) -> None:
     config.pluginmanager.register(config.stash[xml_key])
 
 
+def _secret_variables(settings: Settings) -> list[str]:
+    """Name the variables that hold secrets because the configuration says so, whatever they are called."""
+    names = (settings["jux_key_passphrase_env"], settings["jux_api_key_env"])
+    return [f"env:{name}" for name in names if name]
+
+
 def _stores(settings: Settings) -> bool:
     return bool(settings["jux_storage_mode"] != "api")
 
 
 def _only_collects(config: pytest.Config) -> bool:
-    return bool(config.option.collectonly or config.option.help or config.option.version)
+    """Tell whether pytest was asked for information instead of a test run."""
+    wanted = ("collectonly", "help", "version", "showfixtures", "show_fixtures_per_test", "markers")
+    return any(getattr(config.option, name, False) for name in wanted)
 
 
 def _short(path: Path, config: pytest.Config) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import re
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pytest_jux.document import local_name
@@ -32,6 +32,7 @@ class Outcome(enum.StrEnum):
 _OUTCOMES = {"error": Outcome.ERROR, "failure": Outcome.FAILED, "skipped": Outcome.SKIPPED}
 _WORST_FIRST = ("error", "failure", "skipped")
 _RETRIED = frozenset({"flakyFailure", "flakyError"})
+_LONGEST_TIME = 40  # characters
 _NOT_RUN = frozenset({"notrun", "disabled", "skipped"})
 
 
@@ -51,15 +52,25 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """One suite with the cases that are directly in it; nested suites are entries of their own, `path` says where."""
+    """One suite with the cases that are directly in it; nested suites are entries of their own, with their `parent`."""
 
     name: str
-    path: tuple[str, ...]
+    parent: Suite | None = field(repr=False)
     time: float
     timestamp: str
     hostname: str
     properties: tuple[tuple[str, str], ...]
     cases: tuple[Case, ...]
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The names of the suites that this one is in, outermost first."""
+        names: list[str] = []
+        suite = self.parent
+        while suite is not None:
+            names.append(suite.name)
+            suite = suite.parent
+        return tuple(reversed(names))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +104,7 @@ class Report:
 
 def read(root: etree._Element) -> Report:
     """Return what the report under `root` (see `parse`) says."""
-    suites: list[Suite] = []
-    time = _read_suite(root, (), suites) if local_name(root) == "testsuite" else _read_children(root, (), suites)
+    suites, time = _read_suites(root)
     cases = [case for suite in suites for case in suite.cases]
     outcomes = Counter(case.outcome for case in cases)
     summary = Summary(
@@ -111,7 +121,7 @@ def read(root: etree._Element) -> Report:
 
 def parse_time(text: str | None) -> float:
     """Return seconds from a `time` attribute such as `0.12`, `3,000.457` or `0,5`; 0.0 where it is no such number."""
-    number = (text or "").strip()
+    number = (text or "")[:_LONGEST_TIME].strip()
     if "," in number and "." not in number and not re.fullmatch(r"\d{1,3}(,\d{3})+", number):
         number = number.replace(",", ".")
     try:
@@ -121,44 +131,54 @@ def parse_time(text: str | None) -> float:
     return seconds if 0.0 <= seconds < float("inf") else 0.0
 
 
-def _read_children(root: etree._Element, path: tuple[str, ...], suites: list[Suite]) -> float:
-    """Read a `testsuites` element: its suites, and cases that some runners put there without one."""
-    time = 0.0
-    stray = [child for child in root if local_name(child) == "testcase"]
-    if stray:
-        time += _add_suite(root, stray, path, suites)
-    for child in root:
-        if local_name(child) in {"testsuite", "testsuites"}:
-            time += _read_suite(child, path, suites)
-    return time
+def _read_suites(root: etree._Element) -> tuple[list[Suite], float]:
+    """Return all suites, outer before inner, and the time of the outermost; nested as deep as a parser allows."""
+    suites: list[Suite] = []
+    times: list[float] = []  # of each suite: its own, or that of its contents
+    parents: list[int] = []
+    waiting: list[tuple[etree._Element, int]] = [(root, -1)]
+    while waiting:
+        element, parent = waiting.pop()
+        inner = [child for child in element if local_name(child) in {"testsuite", "testsuites"}]
+        suite = _read_suite(element, suites[parent] if parent >= 0 else None)
+        is_collection = element is root and local_name(root) == "testsuites"
+        if not is_collection or suite.cases:  # some runners put cases there without a suite
+            parents.append(-1 if is_collection else parent)
+            suites.append(suite)
+            times.append(0.0 if is_collection else suite.time)
+        waiting += [(child, -1 if is_collection else len(suites) - 1) for child in reversed(inner)]
+    total = 0.0
+    inside = [sum(case.time for case in suite.cases) for suite in suites]
+    for index in reversed(range(len(suites))):
+        time = times[index] or inside[index]
+        if parents[index] < 0:
+            total += time
+        else:
+            inside[parents[index]] += time
+        suites[index] = replace(suites[index], time=time)
+    return suites, total
 
 
-def _read_suite(element: etree._Element, path: tuple[str, ...], suites: list[Suite]) -> float:
-    """Append the suite and those nested in it to `suites`, outer before inner; return its time."""
-    cases = [child for child in element if local_name(child) == "testcase"]
-    inside = _add_suite(element, cases, path, suites)
-    inner = (*path, element.get("name", ""))
-    inside += sum(
-        _read_suite(child, inner, suites) for child in element if local_name(child) in {"testsuite", "testsuites"}
-    )
-    return parse_time(element.get("time")) or inside
-
-
-def _add_suite(
-    element: etree._Element, elements: list[etree._Element], path: tuple[str, ...], suites: list[Suite]
-) -> float:
-    cases = _merge_retries([_read_case(case) for case in elements], element.get("tests", ""))
-    suite = Suite(
+def _read_suite(element: etree._Element, parent: Suite | None) -> Suite:
+    elements = [child for child in element if local_name(child) == "testcase"]
+    declared = element.get("tests", "").strip()
+    finished = [child for child in elements if not _is_unfinished(child)]
+    if declared == str(len(finished)):
+        elements = finished
+    return Suite(
         name=element.get("name", ""),
-        path=path,
+        parent=parent,
         time=parse_time(element.get("time")),
         timestamp=element.get("timestamp", ""),
         hostname=element.get("hostname", ""),
         properties=tuple(_properties(element)),
-        cases=tuple(cases),
+        cases=tuple(_merge_retries([_read_case(case) for case in elements], declared)),
     )
-    suites.append(suite)
-    return sum(case.time for case in cases)
+
+
+def _is_unfinished(element: etree._Element) -> bool:
+    """Tell a test that pytest was interrupted in: it writes a case with nothing but a time, which it does not count."""
+    return len(element) == 0 and list(element.attrib) == ["time"]
 
 
 def _properties(element: etree._Element) -> Iterator[tuple[str, str]]:
@@ -195,7 +215,7 @@ def _text(element: etree._Element) -> str:
 def _merge_retries(cases: list[Case], declared: str) -> list[Case]:
     """Keep the last of repeated cases, where the suite's own count says that the repetitions are retries."""
     last = {(case.classname, case.name, case.file): case for case in cases}
-    if len(last) == len(cases) or declared.strip() != str(len(last)):
+    if len(last) == len(cases) or declared != str(len(last)):
         return cases
     times = Counter((case.classname, case.name, case.file) for case in cases)
     return [

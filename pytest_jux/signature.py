@@ -15,6 +15,7 @@ from lxml import etree
 from pytest_jux import dsig
 from pytest_jux.canonicalizer import INHERITED_1_0, INHERITED_1_1, canonical_subtree
 from pytest_jux.errors import SignatureBroken, VerificationImpossible
+from pytest_jux.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,7 +80,7 @@ def read_signature(signature: etree._Element) -> SignatureParts:
         raise SignatureBroken(
             "the signature's Reference has no URI"
             if uri is None
-            else f"the signature covers {uri!r}, not the whole report"
+            else f"the signature covers '{visible(str(uri))[:80]}', not the whole report"
         )
     transforms, digest_method, digest_value = _children(reference, ("Transforms", "DigestMethod", "DigestValue"))
     steps = _children(transforms, ("Transform", "Transform"), what="transforms")
@@ -108,7 +109,7 @@ def _read_key_info(key_info: etree._Element) -> list[x509.Certificate]:
     for element in elements:
         try:
             found.append(x509.load_der_x509_certificate(_base64(element)))
-        except ValueError:
+        except (ValueError, x509.InvalidVersion):
             raise SignatureBroken("the certificate in the signature is damaged") from None
     return found
 

@@ -89,9 +89,12 @@ def sign_report(
 
 def remove_signatures(data: bytes) -> bytes:
     """Return the report without any `ds:Signature` that is a direct child of its root, all other bytes as they were."""
-    for start, end in reversed(child_spans(data, DSIG, "Signature")):
-        data = data[:start] + data[end:]
-    return data
+    view = memoryview(data)
+    starts, ends = [0], []
+    for start, end in child_spans(data, DSIG, "Signature"):
+        ends.append(start)
+        starts.append(end)
+    return b"".join(view[start:end] for start, end in zip(starts, [*ends, len(data)], strict=True))
 
 
 def _insert(data: bytes, signature: bytes) -> bytes:

@@ -11,12 +11,14 @@ import datetime as dt
 import json
 import os
 import re
+import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_jux.canonicalizer import canonical_hash
+from pytest_jux.canonicalizer import canonical_hash, signatures
+from pytest_jux.document import parse
 from pytest_jux.dsig import DSIG
 from pytest_jux.errors import AmbiguousHash, InvalidHash, JuxError, ReportNotStored, StorageError
 from pytest_jux.files import make_private_directory, reason_of, write_atomically
@@ -27,14 +29,26 @@ if TYPE_CHECKING:
 _HASH = re.compile(r"sha256:[0-9a-f]{64}")
 _ABBREVIATION = re.compile(r"(?:sha256[:-])?([0-9a-f]{4,64})", re.IGNORECASE)
 _NAME = re.compile(r"sha256-([0-9a-f]{64})\.xml")
+# Neither follow a link nor wait for the writer of a pipe that somebody put there.
+_READ_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _STRAY_AGE = 24 * 60 * 60  # seconds after which a temporary file belongs to nobody who still lives
 
 
 def default_storage_path() -> Path:
-    """Return the user's data directory for jux: `~/.local/share/jux` on Linux, its like on macOS and Windows."""
+    """Return the user's data directory for jux: `~/.local/share/jux` on Linux, its like on macOS and Windows.
+
+    Raises:
+        StorageError: the user has no home directory.
+    """
     import platformdirs  # noqa: PLC0415 - not needed where a path is configured
 
-    return Path(platformdirs.user_data_dir("jux", appauthor=False))
+    try:
+        path = Path(platformdirs.user_data_dir("jux", appauthor=False))
+    except RuntimeError:
+        path = Path()
+    if not path.is_absolute():
+        raise StorageError("reports", "store", "there is no home directory; set jux_storage_path")
+    return path
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +93,13 @@ class ReportStorage:
         facts["canonical_hash"] = identity
         facts.setdefault("stored_at", dt.datetime.now(dt.UTC).isoformat(timespec="seconds"))
         document = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=True).encode()
-        signed = DSIG.encode() in data if signed is None else signed
+        signed = _is_signed(data) if signed is None else signed
         target = path
         try:
             for directory in (self.reports, self.metadata_directory):
                 make_private_directory(directory)
                 _sweep(directory)
-            if not self._keeps(path, identity, data, signed=signed):
+            if not self._keeps(identity, data, signed=signed):
                 write_atomically(path, data)
             target = self._metadata_path(identity)
             write_atomically(target, document)
@@ -97,8 +111,10 @@ class ReportStorage:
         """Return the exact bytes of the report with this full hash; raises ReportNotStored or StorageError."""
         path = self.path_of(canonical_hash)
         try:
-            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+            descriptor = os.open(path, _READ_FLAGS)
             with os.fdopen(descriptor, "rb") as file:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise StorageError(path, "read", "it is not a regular file")
                 return file.read()
         except FileNotFoundError:
             raise ReportNotStored(canonical_hash) from None
@@ -158,7 +174,7 @@ class ReportStorage:
                 stored_at = dt.datetime.fromtimestamp(facts.st_mtime, dt.UTC)
                 yield StoredReport(f"sha256:{digits}", Path(entry.path), facts.st_size, stored_at)
 
-    def _keeps(self, path: Path, identity: str, data: bytes, *, signed: bool) -> bool:
+    def _keeps(self, identity: str, data: bytes, *, signed: bool) -> bool:
         """Tell whether what is under this name is to stay: it must be whole, and at least as good as `data`."""
         try:
             existing = self.read(identity)
@@ -166,12 +182,16 @@ class ReportStorage:
             return False
         if existing == data:
             return True
-        if signed or DSIG.encode() not in existing or path.is_symlink():
-            return False
-        try:
-            return canonical_hash(existing) == identity
-        except JuxError:
-            return False
+        return not signed and _is_signed(existing) and canonical_hash(existing) == identity
+
+
+def _is_signed(data: bytes) -> bool:
+    if DSIG.encode() not in data:
+        return False
+    try:
+        return bool(signatures(parse(data)))
+    except JuxError:
+        return False
 
 
 def _file_name(identity: str) -> str:

@@ -206,7 +206,7 @@ def _check_value(parts: SignatureParts, trust: Trust) -> x509.Certificate:
     """
     claimed = parts.certificates[0] if parts.certificates else None
     if claimed is None:
-        for certificate in trust.certificates:
+        for certificate in _valid_first(trust.certificates, trust):
             if _is_signed_by(certificate, parts, strict=False):
                 return certificate
         if trust.certificates:
@@ -214,12 +214,16 @@ def _check_value(parts: SignatureParts, trust: Trust) -> x509.Certificate:
         raise VerificationImpossible("the signature carries no certificate; give the signer's")
     key = public_key_of(claimed)
     same = [pinned for pinned in trust.certificates if key is not None and public_key_of(pinned) == key]
-    at = trust.time()  # of an expired certificate and its successor for the same key, the successor is meant
-    valid = [pinned for pinned in same if validity_of(pinned).contains(at)]
-    certificate = next(iter(valid + same), claimed)
+    certificate = next(iter(_valid_first(same, trust)), claimed)
     if not _is_signed_by(certificate, parts):
         raise SignatureBroken("the signature value is not right for the signed content and the signer's key")
     return certificate
+
+
+def _valid_first(certificates: Iterable[x509.Certificate], trust: Trust) -> list[x509.Certificate]:
+    """Of an expired certificate and its successor for the same key, the successor is meant."""
+    at = trust.time()
+    return sorted(certificates, key=lambda certificate: not validity_of(certificate).contains(at))
 
 
 def _is_signed_by(certificate: x509.Certificate, parts: SignatureParts, *, strict: bool = True) -> bool:
@@ -282,9 +286,7 @@ def _check_trust(evidence: Verified, chain: Sequence[x509.Certificate], trust: T
     certificate, at = evidence.certificate, trust.time()
     if any(certificate is pinned for pinned in trust.certificates):
         _check_dates(evidence, at)
-        usage = _key_usage(certificate)
-        if usage is not None and not (usage.digital_signature or usage.content_commitment):
-            raise SignerUntrusted("the signer's certificate is not for digital signatures (KeyUsage)", evidence)
+        _check_usage(evidence)
         return _trusted(evidence, subject_of(certificate))
     if trust.authorities:
         _check_dates(evidence, at)
@@ -310,11 +312,16 @@ def _check_dates(evidence: Verified, at: dt.datetime) -> None:
         raise SignerUntrusted(f"the signer's certificate expired on {evidence.not_after:%Y-%m-%d}", evidence)
 
 
-def _key_usage(certificate: x509.Certificate) -> x509.KeyUsage | None:
+def _check_usage(evidence: Verified) -> None:
+    """Raise SignerUntrusted if the certificate has a KeyUsage that is not for signatures (RFC 5280, 4.2.1.3)."""
     try:
-        return certificate.extensions.get_extension_for_class(x509.KeyUsage).value
-    except (x509.ExtensionNotFound, ValueError):
-        return None
+        usage = evidence.certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        raise SignerUntrusted("the extensions of the signer's certificate cannot be read", evidence) from None
+    if not (usage.digital_signature or usage.content_commitment):
+        raise SignerUntrusted("the signer's certificate is not for digital signatures (KeyUsage)", evidence)
 
 
 def _authority_of(
@@ -323,17 +330,18 @@ def _authority_of(
     """Return the subject of the authority to which a valid chain leads (RFC 5280, section 6), or raise."""
     from cryptography.x509 import verification as path  # noqa: PLC0415 - most verifications pin a certificate
 
-    def check_usage(_policy: path.Policy, _leaf: x509.Certificate, usage: x509.KeyUsage) -> None:
+    def check_leaf(_policy: path.Policy, _leaf: x509.Certificate, usage: x509.KeyUsage) -> None:
         if not (usage.digital_signature or usage.content_commitment):
             raise ValueError("its KeyUsage does not allow digital signatures")
 
-    def check_authority(_policy: path.Policy, _ca: x509.Certificate, constraints: x509.BasicConstraints) -> None:
-        if not constraints.ca:
-            raise ValueError("an issuer is not a certificate authority")
+    def check_issuer(_policy: path.Policy, _ca: x509.Certificate, usage: x509.KeyUsage | None) -> None:
+        if usage is not None and not usage.key_cert_sign:
+            raise ValueError("the KeyUsage of an issuer does not allow it to sign certificates")
 
-    any_criticality = path.Criticality.AGNOSTIC
-    leaf = path.ExtensionPolicy.permit_all().require_present(x509.KeyUsage, any_criticality, check_usage)
-    ca = path.ExtensionPolicy.permit_all().require_present(x509.BasicConstraints, any_criticality, check_authority)
+    either = path.Criticality.AGNOSTIC
+    leaf = path.ExtensionPolicy.permit_all().require_present(x509.KeyUsage, either, check_leaf)
+    ca = path.ExtensionPolicy.permit_all().require_present(x509.BasicConstraints, either, None)
+    ca = ca.may_be_present(x509.KeyUsage, either, check_issuer)
     builder = path.PolicyBuilder().store(path.Store(list(authorities))).time(at)
     verifier = builder.extension_policies(ca_policy=ca, ee_policy=leaf).build_client_verifier()
     try:

@@ -29,11 +29,6 @@ def run(command: click.Command, arguments: Sequence[str] | None = None, name: st
     """Run `command` and return its exit code; every error becomes one sentence with a next step on standard error."""
     try:
         result = command.main(arguments, prog_name=name, standalone_mode=False)
-    except click.exceptions.Exit as error:
-        return error.exit_code
-    except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
     except (click.ClickException, click.Abort, KeyboardInterrupt, JuxError, OSError) as error:
         return _explain(error, name or command.name or "jux")
     return result if isinstance(result, int) else 0
@@ -76,15 +71,19 @@ def version_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def say(sentence: str, hint: str = "") -> None:
     """Print an error or a note on standard error, with the next step on a line of its own."""
-    click.echo(encodable(visible(sentence), sys.stderr.encoding), err=True)
+    click.echo(encodable(visible(sentence), _encoding(sys.stderr)), err=True)
     if hint:
-        click.echo(encodable(f"  {hint}", sys.stderr.encoding), err=True)
+        click.echo(encodable(f"  {hint}", _encoding(sys.stderr)), err=True)
 
 
 def show(text: str, colour: str | None = None, *, bold: bool = False) -> None:
     """Print one line of text for people on standard output, safe for a terminal and in colour where there is one."""
-    safe = encodable(visible(text), sys.stdout.encoding)
+    safe = encodable(visible(text), _encoding(sys.stdout))
     click.echo(click.style(safe, fg=colour, bold=bold or None) if colour or bold else safe, color=use_colour())
+
+
+def _encoding(stream: object) -> str | None:
+    return getattr(stream, "encoding", None)  # the stream is None where its descriptor is closed
 
 
 def show_json(value: object) -> None:
@@ -101,11 +100,32 @@ def use_colour() -> bool | None:
     return True if os.environ.get("FORCE_COLOR") else None
 
 
+def write_output(data: bytes) -> None:
+    """Write all of `data` to standard output or raise OSError: a full disk or a closed pipe is no success."""
+    from pytest_jux.files import write_all
+
+    try:
+        descriptor = sys.stdout.fileno()
+    except (AttributeError, OSError, ValueError):  # a stream without a file behind it, as under a test runner
+        sys.stdout.buffer.write(data)
+        return
+    sys.stdout.flush()
+    write_all(descriptor, data)
+
+
+def expand(path: str) -> Path:
+    """Return `path` with `~` expanded; raises a usage error where there is no such home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise click.UsageError(f"{path}: there is no such home directory") from None
+
+
 def gather_inputs(files: Iterable[str], given: Iterable[str]) -> list[str]:
     """Return the names from arguments and from `--input`, standard input for none when something is piped in."""
     names = [*given, *files]
     if not names:
-        if sys.stdin is None or sys.stdin.isatty():
+        if not _has_input() or sys.stdin.isatty():
             raise click.UsageError("no report given: name a file, or - for standard input")
         return ["-"]
     if names.count("-") > 1:
@@ -120,6 +140,8 @@ def read_input(name: str) -> bytes:
 
     limit = DEFAULT_LIMITS.bytes
     if name == "-":
+        if not _has_input():
+            raise FileProblem("standard input", "read", "it is closed")
         data = sys.stdin.buffer.read(limit + 1)
     elif Path(name).is_dir():
         raise FileProblem(name, "read", "it is a directory")
@@ -128,6 +150,11 @@ def read_input(name: str) -> bytes:
     if len(data) > limit:
         raise ReportTooLarge("bytes", limit)
     return data
+
+
+def _has_input() -> bool:
+    stream: object = sys.stdin  # None where the descriptor is closed
+    return stream is not None
 
 
 def trust_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -164,12 +191,12 @@ def load_trust(certificates: Iterable[str], authorities: Iterable[str], at: str 
     if at is not None:
         try:
             time = dt.datetime.fromisoformat(at)
-        except ValueError:
+            time = (time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time).astimezone(dt.UTC)
+        except (ValueError, OverflowError):
             raise click.UsageError(f"--at: {at!r} is not a time such as 2026-11-22 or 2026-11-22T10:30:00Z") from None
-        time = time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time
     return Trust(
-        [certificate for path in certificates for certificate in load_certificates(Path(path).expanduser())],
-        [certificate for path in authorities for certificate in load_certificates(Path(path).expanduser())],
+        [certificate for path in certificates for certificate in load_certificates(expand(path))],
+        [certificate for path in authorities for certificate in load_certificates(expand(path))],
         time,
     )
 

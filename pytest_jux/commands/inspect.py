@@ -9,9 +9,11 @@ import click
 from pytest_jux.commands import _cli
 
 if TYPE_CHECKING:
-    from pytest_jux.report import Report
+    from pytest_jux.report import Report, Suite
     from pytest_jux.verifier import Examination, Trust
 
+_NAMES_SHOWN = 4
+_LONGEST_NAME = 80  # characters, of a suite around another
 _WORDS = {
     "trusted": "valid",
     "intact": "intact, signer not trusted",
@@ -59,7 +61,7 @@ def command(
             _cli.say(f"{name}: {result['error']}")
         elif not as_json:
             _show(result, named=len(names) > 1)
-    if as_json and not (failed and len(names) == 1):
+    if as_json:
         _cli.show_json(results[0] if len(results) == 1 else results)
     return _cli.FAILED if failed else 0
 
@@ -87,7 +89,7 @@ def _describe(report: Report) -> dict[str, Any]:
         "time": round(summary.time, 6),
         "suites": [
             {
-                "name": " / ".join((*suite.path, suite.name)),
+                "name": _name_of(suite),
                 "tests": len(suite.cases),
                 "failed": sum(case.outcome in {"failed", "error"} for case in suite.cases),
                 "time": round(suite.time, 6),
@@ -96,6 +98,16 @@ def _describe(report: Report) -> dict[str, Any]:
         ],
         "metadata": report.properties,
     }
+
+
+def _name_of(suite: Suite) -> str:
+    """Return the suite's name behind those of the suites around it, the outer ones cut where there are many."""
+    names = [suite.name]
+    around = suite.parent
+    while around is not None and len(names) < _NAMES_SHOWN:
+        names.append(around.name[:_LONGEST_NAME])
+        around = around.parent
+    return " / ".join(["…"] * (around is not None) + names[::-1])
 
 
 def _signature(found: Examination) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,21 +74,25 @@ def command(
 
     Exit codes: 0 made, 1 failed, 64 usage error.
     """
+    from pytest_jux.errors import FileProblem
+    from pytest_jux.keys import generate_private_key, private_key_pem
+
     _refuse_useless(context, kind)
-    key_path = Path(output).expanduser() if output else DEFAULT_KEY.expanduser()
+    key_path = _cli.expand(output or str(DEFAULT_KEY))
+    _refuse_directory(key_path)
     cert_path = _certificate_path(key_path, cert_output) if cert or cert_output else None
     _check_targets([path for path in (key_path, cert_path) if path is not None], force=force)
-    key = _make(
-        kind,
-        bits,
-        curve,
-        key_path,
-        passphrase=_passphrase(passphrase_env, passphrase_file, encrypt=encrypt),
-        force=force,
-    )
-    name = subject or socket.gethostname() or "pytest-jux"
-    if cert_path is not None:
-        _certify(key, cert_path, name, organization, days, force=force)
+    passphrase = _passphrase(passphrase_env, passphrase_file, encrypt=encrypt)
+    key = generate_private_key(kind, bits=bits, curve=curve)
+    if cert_path is not None:  # before the key, so that a key never stands without the certificate asked for
+        name = socket.gethostname() or "pytest-jux" if subject is None else subject
+        _write(cert_path, _certify(key, name, organization, days), mode=0o644, force=force)
+    try:
+        _write(key_path, private_key_pem(key, passphrase), mode=0o600, force=force)
+    except FileProblem:
+        if cert_path is not None:
+            cert_path.unlink(missing_ok=True)
+        raise
     _report(key, key_path, cert_path, as_json=as_json)
     return 0
 
@@ -123,8 +128,8 @@ def _refuse_useless(context: click.Context, kind: str) -> None:
 
 
 def _certificate_path(key_path: Path, given: str | None) -> Path:
-    path = Path(given).expanduser() if given else key_path.with_suffix(".crt")
-    if path.resolve() == key_path.resolve():
+    path = _cli.expand(given) if given else key_path.with_suffix(".crt")
+    if os.path.realpath(path) == os.path.realpath(key_path):
         raise click.UsageError(f"key and certificate cannot both be {key_path}; name another with --cert-output")
     return path
 
@@ -134,18 +139,24 @@ def _check_targets(paths: list[Path], *, force: bool) -> None:
     from pytest_jux.errors import FileProblem
 
     for path in paths:
-        if path.is_dir():
-            raise FileProblem(path, "write", "it is a directory")
+        _refuse_directory(path)
         if not force and (path.exists() or path.is_symlink()):
             error = FileProblem(path, "write", "it exists already")
             error.hint = "Use --force to overwrite it. Reports that were signed with it stay valid."
             raise error
 
 
+def _refuse_directory(path: Path) -> None:
+    from pytest_jux.errors import FileProblem
+
+    if path.is_dir():
+        raise FileProblem(path, "write", "it is a directory")
+
+
 def _passphrase(variable: str | None, file: str | None, *, encrypt: bool) -> bytes | None:
     from pytest_jux.pipeline import read_passphrase
 
-    passphrase = read_passphrase(variable, Path(file).expanduser() if file else None)
+    passphrase = read_passphrase(variable, _cli.expand(file) if file else None)
     if passphrase is None and encrypt:
         entered: str = click.prompt("Passphrase", hide_input=True, confirmation_prompt=True, err=True)
         passphrase = entered.encode()
@@ -154,22 +165,13 @@ def _passphrase(variable: str | None, file: str | None, *, encrypt: bool) -> byt
     return passphrase
 
 
-def _make(kind: str, bits: int, curve: str, path: Path, *, passphrase: bytes | None, force: bool) -> PrivateKey:
-    from pytest_jux.keys import generate_private_key, private_key_pem
-
-    key = generate_private_key(kind, bits=bits, curve=curve)
-    _write(path, private_key_pem(key, passphrase), mode=0o600, force=force)
-    return key
-
-
-def _certify(key: PrivateKey, path: Path, name: str, organization: str, days: int, *, force: bool) -> None:
+def _certify(key: PrivateKey, name: str, organization: str, days: int) -> bytes:
     from pytest_jux.keys import certificate_pem, self_signed_certificate
 
     try:
-        certificate = self_signed_certificate(key, name, organization=organization, days=days)
-    except ValueError as error:  # RFC 5280: a common name has 1 to 64 characters
-        raise click.UsageError(f"the subject cannot be used: {error}") from None
-    _write(path, certificate_pem(certificate), mode=0o644, force=force)
+        return certificate_pem(self_signed_certificate(key, name, organization=organization, days=days))
+    except (ValueError, OverflowError) as error:  # RFC 5280: a common name has 1 to 64 characters
+        raise click.UsageError(f"the certificate cannot be made: {error}") from None
 
 
 def _write(path: Path, data: bytes, *, mode: int, force: bool) -> None:

@@ -101,8 +101,7 @@ def _sign(name: str, target: str | None, credentials: Credentials, *, replace: b
 
     signed = sign_and_check(_cli.read_input(name), credentials, replace=replace)
     if target == "-":
-        sys.stdout.buffer.write(signed.data)
-        sys.stdout.buffer.flush()
+        _cli.write_output(signed.data)
     else:
         save_file(Path(target or name), signed.data)
     return signed
@@ -116,9 +115,13 @@ def _load_credentials(
     from pytest_jux.keys import load_certificate, load_private_key
     from pytest_jux.pipeline import Credentials, read_passphrase
 
+    if key == "":
+        raise click.UsageError("--key: the name of the key file is empty")
     given = {"jux_key_path": key, "jux_cert_path": cert}
     given |= {"jux_key_passphrase_env": passphrase_env, "jux_key_passphrase_file": passphrase_file}
     settings = load(command_line=given, flags=_FLAGS)
+    for warning in settings.warnings:
+        _cli.say(f"warning: {warning}")
     path = settings["jux_key_path"]
     if path is None:
         raise click.UsageError("no key given: use --key FILE, or set jux_key_path")
