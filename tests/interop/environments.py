@@ -30,7 +30,13 @@ CACHE = ROOT / ".cache" / "interop"
 PYTHONS = ("3.11", "3.12", "3.13")
 PYTESTS = ("8.0", "8.4", "9")
 _UV = (sys.executable, "-m", "uv")
-_UV_SETTINGS = {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1", "UV_NO_CONFIG": "1"}
+# The system's certificates, as pip uses them: a company's proxy may have its own.
+_UV_SETTINGS = {
+    "UV_PYTHON_DOWNLOADS": "never",
+    "UV_NO_PROGRESS": "1",
+    "UV_NO_CONFIG": "1",
+    "UV_SYSTEM_CERTS": "1",
+}
 
 
 @dataclass(frozen=True, slots=True)
