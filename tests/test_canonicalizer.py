@@ -165,6 +165,14 @@ def test_only_signatures_directly_under_the_root_are_found() -> None:
     assert [etree.QName(one).localname for one in root.iter()] == ["testsuite", "a", "Signature"]
 
 
+def test_the_texts_behind_several_signatures_stay_in_their_order() -> None:
+    text = f"<testsuite {DS}>0<ds:Signature/>1<ds:Signature/>2<a/>3<ds:Signature/>4<ds:Signature/>5</testsuite>"
+    assert (
+        canonical_form(without_signatures(parse(text.encode()))).decode()
+        == f"<testsuite {DS}>012<a></a>345</testsuite>"
+    )
+
+
 def test_a_signature_of_another_namespace_is_none() -> None:
     assert signatures(parse(b'<testsuite><Signature xmlns="urn:x"/><Signature/></testsuite>')) == []
 

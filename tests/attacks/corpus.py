@@ -1489,7 +1489,7 @@ add(
     "authority: an intermediate whose KeyUsage does not allow certificates",
     _own("leaf of signer"),
     SignerUntrusted,
-    NO_CHAIN,
+    "the KeyUsage of an issuer does not allow it to sign certificates",
     trust_ca,
 )
 add("authority: longer than the path length allows", _own("leaf too deep"), SignerUntrusted, NO_CHAIN, trust_ca)
