@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 _XML = "{http://www.w3.org/XML/1998/namespace}"
 INHERITED_1_0 = frozenset({_XML + "lang", _XML + "space", _XML + "base", _XML + "id"})
 INHERITED_1_1 = INHERITED_1_0 - {_XML + "id"}
+_SMALL = 1_000_000  # bytes
 _NO_CANONICAL_FORM = "it uses a relative namespace name, for which canonical XML is not defined"
 
 
 def canonical_hash(data: bytes, limits: Limits = DEFAULT_LIMITS) -> str:
     """Return `sha256:<64 hex>`, the identity of the report in `data`, signed or not; raises as `document.parse`."""
-    return identity(canonical_digest(without_signatures(parse(data, limits))))
+    return identity(canonical_digest(without_signatures(parse(data, limits)), len(data)))
 
 
 def identity(digest: bytes) -> str:
@@ -37,13 +38,18 @@ def identity(digest: bytes) -> str:
     return f"sha256:{digest.hex()}"
 
 
-def canonical_digest(root: etree._Element, algorithm: str = "sha256", *, exclusive: bool = False) -> bytes:
-    """Return the digest of `canonical_form(root)`, which never is in memory as a whole; `algorithm` is hashlib's name.
+def canonical_digest(root: etree._Element, size: int, algorithm: str = "sha256", *, exclusive: bool = False) -> bytes:
+    """Return the digest of `canonical_form(root)`; `algorithm` is hashlib's name.
+
+    `size` is that of the document in bytes. The canonical form of a large one is never in memory as a whole.
 
     Raises:
         ReportRefused: as `canonical_form`.
     """
     digest = hashlib.new(algorithm, usedforsecurity=True)
+    if size <= _SMALL:  # quicker, as long as memory is no matter
+        digest.update(canonical_form(root, exclusive=exclusive))
+        return digest.digest()
     tree: Any = root.getroottree()  # the type stubs know neither of the arguments
     try:
         tree.write_c14n(_Sink(digest.update), exclusive=exclusive, with_comments=False)

@@ -82,7 +82,7 @@ def sign_report(
             raise AlreadySigned(subject_of(signer) if signer else "")
         data = remove_signatures(data)
         without_signatures(root)
-    digest = canonical_digest(root)
+    digest = canonical_digest(root, len(data))
     del root  # the tree is several times as large as the report; the copy below need not stand beside it
     return _insert(data, _signature(digest, key, certificate))
 

@@ -122,7 +122,7 @@ def verify_report(data: bytes, trust: Trust, *, limits: Limits = DEFAULT_LIMITS)
     parts = read_signature(signature)
     # 3. The reference: the digest of the document without the signature.
     detach(signature)
-    canonical_hash = _check_digest(root, parts)
+    canonical_hash = _check_digest(root, len(data), parts)
     # 4. The signature value, under a key that the caller pinned or, failing that, the one that it brought along.
     certificate = _check_value(parts, trust)
     evidence = Verified(canonical_hash, parts.method.name, certificate, "", root)
@@ -159,7 +159,9 @@ def examine_report(data: bytes, trust: Trust, *, limits: Limits = DEFAULT_LIMITS
         return Examination(SignatureState.INTACT, error.reason, evidence.canonical_hash, evidence, evidence.root)
     except VerificationError as error:
         root = without_signatures(parse(data, limits))
-        return Examination(SignatureState(error.state), error.reason, identity(canonical_digest(root)), None, root)
+        return Examination(
+            SignatureState(error.state), error.reason, identity(canonical_digest(root, len(data))), None, root
+        )
     return Examination(SignatureState.TRUSTED, "", verified.canonical_hash, verified, verified.root)
 
 
@@ -177,18 +179,18 @@ def _only_signature(root: etree._Element) -> etree._Element:
     return found[0]
 
 
-def _check_digest(root: etree._Element, parts: SignatureParts) -> str:
+def _check_digest(root: etree._Element, size: int, parts: SignatureParts) -> str:
     """Return the report's identity, if the digest in the signature is that of the document without the signature."""
 
     def digest() -> bytes:
-        return canonical_digest(root, parts.digest_algorithm, exclusive=parts.exclusive)
+        return canonical_digest(root, size, parts.digest_algorithm, exclusive=parts.exclusive)
 
     if digest() != parts.digest:
         _drop_white_space(root)
         if digest() == parts.digest:
             raise SignatureBroken(_CHANGED_BY_PRINTING)
         raise SignatureBroken("the report was changed after signing (its digest is not the signed one)")
-    return identity(parts.digest if parts.is_identity else canonical_digest(root))
+    return identity(parts.digest if parts.is_identity else canonical_digest(root, size))
 
 
 def _drop_white_space(root: etree._Element) -> None:

@@ -41,12 +41,13 @@ def test_identity_is_a_digest_in_words() -> None:
 def test_the_digest_is_that_of_the_canonical_form(algorithm: str, *, exclusive: bool) -> None:
     root = parse(b'<testsuite xmlns:a="urn:a"><b>x</b><!-- y --></testsuite>')
     expected = hashlib.new(algorithm, canonical_form(root, exclusive=exclusive)).digest()
-    assert canonical_digest(root, algorithm, exclusive=exclusive) == expected
+    for size in (0, 1_000_000, 1_000_001):  # as a whole, and as a stream
+        assert canonical_digest(root, size, algorithm, exclusive=exclusive) == expected
 
 
 def test_the_digest_is_the_inclusive_sha256_unless_asked() -> None:
     root = parse(b'<testsuite xmlns:a="urn:a"/>')
-    assert canonical_digest(root) == hashlib.sha256(b'<testsuite xmlns:a="urn:a"></testsuite>').digest()
+    assert canonical_digest(root, 1) == hashlib.sha256(b'<testsuite xmlns:a="urn:a"></testsuite>').digest()
 
 
 def test_the_hash_of_a_known_report_is_known() -> None:
@@ -89,7 +90,7 @@ def test_a_relative_namespace_has_no_canonical_form() -> None:
     expected = "^report refused: it uses a relative namespace name, for which canonical XML is not defined$"
     with pytest.raises(ReportRefused, match=expected):
         canonical_hash(b'<testsuite xmlns:a="b/c"/>')
-    for use in (canonical_form, canonical_digest):
+    for use in (canonical_form, lambda root: canonical_digest(root, 1), lambda root: canonical_digest(root, 2_000_000)):
         with pytest.raises(ReportRefused, match=expected):
             use(parse(b'<testsuite xmlns:a="b/c" a:d="1"/>'), exclusive=True)
 

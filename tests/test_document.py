@@ -173,7 +173,7 @@ def test_a_gate_that_was_passed_by_another_root_is_no_way_in() -> None:
 def test_the_limits_are_these() -> None:
     assert Limits() == DEFAULT_LIMITS
     assert DEFAULT_LIMITS.bytes == 100_000_000
-    assert DEFAULT_LIMITS.attributes_per_element == 64
+    assert DEFAULT_LIMITS.attributes_per_element == 128
     assert DEFAULT_LIMITS.namespaces_in_scope == 8
 
 
@@ -207,16 +207,16 @@ def test_instructions_count_like_elements() -> None:
 
 
 @pytest.mark.parametrize("form", ['a{}="1"', "a{}='1'", 'a{}  =\n"1"', 'a{}=">"', "a{}='\"'", 'a{}=""'])
-def test_64_attributes_on_one_element_are_accepted_and_65_are_not(form: str) -> None:
+def test_128_attributes_on_one_element_are_accepted_and_129_are_not(form: str) -> None:
     for element in (b"testsuite ", b"testsuite><a ", b"testsuite>" + b"x" * 500 + b"<a "):
         end = b"/>" if element == b"testsuite " else b"/></testsuite>"
-        check_gate(b"<" + element + attributes(64, form) + end)
-        data = b"<" + element + attributes(65, form) + end
-        assert refused(data) == "report refused: more than 64 attributes on one element"
+        check_gate(b"<" + element + attributes(128, form) + end)
+        data = b"<" + element + attributes(129, form) + end
+        assert refused(data) == "report refused: more than 128 attributes on one element"
 
 
 def test_attributes_are_counted_per_element() -> None:
-    check_gate(b"<testsuite>" + (b"<a " + attributes(64) + b"/>") * 9 + b"</testsuite>")
+    check_gate(b"<testsuite>" + (b"<a " + attributes(128) + b"/>") * 9 + b"</testsuite>")
 
 
 def test_attributes_of_the_whole_are_limited_exactly() -> None:
