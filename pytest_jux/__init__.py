@@ -34,6 +34,11 @@ _HOMES = {
 }
 
 
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted(__all__)
+
+
 def __getattr__(name: str) -> object:
     """Load a public name from its module; the plugin is part of every pytest start, so nothing is loaded before."""
     home = _HOMES.get(name)

@@ -76,7 +76,7 @@ def value_of(option: Option, text: str, base: Path, places: Places) -> Any:  # n
     if not text:
         raise InvalidValue(option.expected)
     if option.type == "list":
-        return tuple(item for item in re.split(r"\s*[,\n]\s*", text) if item)
+        return tuple(item for item in re.split(r"[\s,]+", text) if item)
     if "\n" in text or "\0" in text:
         raise InvalidValue(option.expected)
     match option.type:

@@ -35,7 +35,6 @@ _PARSER_OPTIONS: dict[str, Any] = {
     "resolve_entities": False,
     "load_dtd": False,
     "no_network": True,
-    "huge_tree": True,
     "remove_comments": True,
 }
 
@@ -55,9 +54,11 @@ def parse(data: bytes, limits: Limits = DEFAULT_LIMITS) -> etree._Element:
     """
     check_gate(data, limits)
     try:
-        root = etree.fromstring(data, _parser())
+        root = etree.fromstring(data, _parser(huge=False))
     except etree.XMLSyntaxError as error:
-        raise _malformed(error) from None
+        if "huge" not in str(error.msg).lower():
+            raise _malformed(error, limits) from None
+        root = _parse_huge(data, limits)
     check_root(local_name(root))
     return root
 
@@ -127,13 +128,24 @@ def local_name(element: etree._Element) -> str:
     return tag.rpartition("}")[2] if isinstance(tag, str) else ""
 
 
-def _parser() -> etree.XMLParser:
-    return etree.XMLParser(**_PARSER_OPTIONS, collect_ids=False)
+def _parse_huge(data: bytes, limits: Limits) -> etree._Element:
+    """Parse what exceeds libxml2's own limits (256 levels, 10 MB of one text), and bound the nesting here."""
+    try:
+        root = etree.fromstring(data, _parser(huge=True))
+    except etree.XMLSyntaxError as error:
+        raise _malformed(error, limits) from None
+    if root.xpath(f"boolean({'/*' * (limits.depth + 1)})"):
+        raise ReportTooLarge("levels of nesting", limits.depth)
+    return root
 
 
-def _malformed(error: etree.XMLSyntaxError) -> JuxError:
+def _parser(*, huge: bool = True) -> etree.XMLParser:
+    return etree.XMLParser(**_PARSER_OPTIONS, huge_tree=huge, collect_ids=False)
+
+
+def _malformed(error: etree.XMLSyntaxError, limits: Limits) -> JuxError:
     line, column = error.position
-    reason = visible(re.sub(r", line \d+, column \d+$", "", str(error.msg).strip()))[:120]
+    reason = visible(re.sub(r", line \d+, column \d+$", "", str(error.msg).strip())[:120])[:120]
     if "depth" in reason:
-        return ReportTooLarge("levels of nesting", 2048)
+        return ReportTooLarge("levels of nesting", limits.depth)
     return ReportMalformed(reason, line or 0, column or 0)

@@ -105,7 +105,7 @@ class PassphraseMissing(JuxError):
     """The environment variable that should hold the key's passphrase is not set."""
 
     def __init__(self, variable: str) -> None:
-        super().__init__(f"the environment variable {variable}, which should hold the key's passphrase, is not set")
+        super().__init__(f"the environment variable {variable} for the key's passphrase is empty or not set")
         self.variable = variable
 
 

@@ -89,7 +89,7 @@ def write_atomically(
     try:
         try:
             write_all(descriptor, data)
-            if mode != PRIVATE and hasattr(os, "fchmod"):
+            if hasattr(os, "fchmod"):  # also where it is mkstemp's own mode: a umask may have taken bits away
                 os.fchmod(descriptor, mode)
             os.fsync(descriptor)
         finally:

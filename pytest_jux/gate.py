@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 
 class Limits(NamedTuple):  # a dataclass costs every start of every command some milliseconds
-    """How large a report may be before it is refused unread. Nesting is bounded by libxml2 itself, at 2,048 levels."""
+    """How large a report may be before it is refused unread."""
 
     bytes: int = 100_000_000
-    elements: int = 1_000_000
-    attributes: int = 3_000_000
+    elements: int = 500_000
+    attributes: int = 2_000_000
     attributes_per_element: int = 128
     namespaces_in_scope: int = 8
+    depth: int = 512
 
 
 DEFAULT_LIMITS = Limits()
@@ -138,6 +139,7 @@ def check_root(name: str) -> None:
     """Raise NotAReport unless a root element of this name (without its namespace) is JUnit XML's."""
     if name in {"testsuites", "testsuite"}:
         return
+    name = name[:80]
     raise NotAReport(_ROOTS.get(name.lower(), f"the root element is '{visible(name)[:80]}'"))
 
 
@@ -175,16 +177,21 @@ def _check_prolog(data: bytes) -> None:
 
 
 def _check_declaration(data: bytes) -> None:
-    declaration = match(_DECLARATION, data, len(BOM) if data.startswith(BOM) else 0)
+    has_bom = data.startswith(BOM)
+    declaration = match(_DECLARATION, data[:1024], len(BOM) if has_bom else 0)
     if declaration is None:
+        if match(rb"<\?xml\s", data, len(BOM) if has_bom else 0):
+            raise ReportRefused("its XML declaration does not end within 1,024 bytes")
         return
     version = re.search(_VERSION, declaration.group(1))
     if version is not None and version.group(1) != b"1.0":
-        raise ReportRefused(f"it is XML {visible(version.group(1).decode('ascii', 'replace'))[:20]}, not XML 1.0")
+        raise ReportRefused(f"it is XML {visible(version.group(1)[:20].decode('ascii', 'replace'))}, not XML 1.0")
     encoding = re.search(_ENCODING, declaration.group(1))
-    name = visible(encoding.group(1).decode("ascii", "replace"))[:40] if encoding else "UTF-8"
+    name = visible(encoding.group(1)[:40].decode("ascii", "replace")) if encoding else "UTF-8"
     if name.lower() not in _ENCODINGS:
         raise ReportRefused(f"its encoding is {name}; convert it to UTF-8")
+    if has_bom and name.lower() not in {"utf-8", "utf8"}:  # some tools believe the one, some the other
+        raise ReportRefused(f"it begins as UTF-8 (byte order mark), but says that its encoding is {name}")
 
 
 def _without_long_texts(data: bytes, limits: Limits) -> bytes:
@@ -196,6 +203,8 @@ def _without_long_texts(data: bytes, limits: Limits) -> bytes:
     most = limits.attributes_per_element
     length = 5 * most
     match_tag = re.compile(_TAG[:-2] + b"{0,%d}+" % most).match  # stops before one value too many
+    spans = special_spans(data)
+    special = (-1, -1)
     parts: list[bytes] = []
     kept = 0  # where the part that is not yet in `parts` begins
     find_last, reach, last_start = data.rfind, length + 1, len(data) - length
@@ -209,18 +218,14 @@ def _without_long_texts(data: bytes, limits: Limits) -> bytes:
             text = start + 1 if tag is None else tag.end()
             if tag is not None and data[text : text + 1] in _QUOTES:
                 full = len(re.findall(_VALUE, tag.group())) == most
-                if full and not _is_special(data, start):
+                while special[1] <= start:
+                    special = next(spans, (len(data), len(data) + 1))
+                if full and start < special[0]:  # else it is in a comment, where markup is text
                     raise ReportTooLarge("attributes on one element", most)
             parts.append(data[kept:text])
             kept = following if following >= 0 else len(data)
         start = following
     return b"".join((*parts, data[kept:])) if parts else data
-
-
-def _is_special(data: bytes, position: int) -> bool:
-    """Tell whether a position is in a comment, CDATA section or processing instruction, where markup is text."""
-    spans = special_spans(data)
-    return next((start < position for start, end in spans if end > position), False)
 
 
 def _check_totals(data: bytes, markup: bytes, limits: Limits) -> None:

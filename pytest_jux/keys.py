@@ -53,7 +53,9 @@ def load_private_key(path: str | os.PathLike[str], passphrase: bytes | None = No
     """
     data = _read(path, KeyUnreadable)
     if b"PRIVATE KEY" not in data:
-        found = "it holds a certificate" if b"BEGIN CERTIFICATE" in data else "there is no PEM private key in it"
+        found = (
+            "it holds a certificate, not a key" if b"BEGIN CERTIFICATE" in data else "there is no PEM private key in it"
+        )
         raise KeyUnreadable(path, found)
     # `serialization` loads every cipher; those who only verify do not need it.
     from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
@@ -93,12 +95,16 @@ def load_certificates(path: str | os.PathLike[str]) -> list[x509.Certificate]:
         CertificateUnreadable: nothing is there, or a file holds no certificate.
     """
     if Path(path).is_dir():
-        files = sorted(file for file in Path(path).iterdir() if file.suffix.lower() in {".pem", ".crt", ".cer"})
+        files = sorted(file for file in Path(path).iterdir() if _is_certificate_file(file))
         found = [certificate for file in files for certificate in _load_certificate_file(file, optional=True)]
         if not found:
             raise CertificateUnreadable(path, "there is no certificate (*.pem, *.crt, *.cer) in this directory")
         return found
     return _load_certificate_file(path)
+
+
+def _is_certificate_file(file: Path) -> bool:
+    return file.suffix.lower() in {".pem", ".crt", ".cer"} and file.is_file()
 
 
 def _load_certificate_file(path: str | os.PathLike[str], *, optional: bool = False) -> list[x509.Certificate]:
@@ -111,8 +117,9 @@ def _load_certificate_file(path: str | os.PathLike[str], *, optional: bool = Fal
                 return []
             raise CertificateUnreadable(path, "it holds a key, not a certificate")
         return [x509.load_der_x509_certificate(data)]
-    except (ValueError, x509.InvalidVersion) as error:
-        raise CertificateUnreadable(path, f"there is no certificate in it ({_first_line(error)})") from None
+    except (ValueError, x509.InvalidVersion):
+        found = "it holds XML, not a certificate" if data.lstrip().startswith(b"<") else "there is no certificate in it"
+        raise CertificateUnreadable(path, f"{found} (PEM or DER)") from None
 
 
 def public_key_of(certificate: x509.Certificate) -> PublicKey | None:

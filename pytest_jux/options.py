@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 PREFIX = "jux_"
 PROJECT_FILE = ".jux.conf"
 SYSTEM_FILE = "/etc/jux/config"
+_REGULAR_FILE = 0o100000  # stat.S_IFREG
 
 
 class Option:
@@ -152,6 +153,8 @@ def may_be_enabled(command_line: Mapping[str, Any], written: object, directories
     for directory in directories:
         while True:
             places.add(os.path.join(directory, PROJECT_FILE))  # noqa: PTH118 - pathlib costs more than the rest here
+            if os.path.lexists(os.path.join(directory, ".git")):  # noqa: PTH118 - as above
+                break
             above = os.path.dirname(directory)  # noqa: PTH120 - as above
             if above == directory:
                 break
@@ -161,7 +164,13 @@ def may_be_enabled(command_line: Mapping[str, Any], written: object, directories
 
 def _speaks_of_it(path: str) -> bool:
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - as above
-            return b"enabled" in file.read(1 << 20)
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe is not waited for
     except OSError:
         return False
+    try:
+        is_file = os.fstat(descriptor).st_mode & 0o170000 == _REGULAR_FILE
+        return is_file and b"enabled" in os.read(descriptor, 1 << 20)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pytest_jux.canonicalizer import canonical_hash
 from pytest_jux.document import DEFAULT_LIMITS
-from pytest_jux.errors import JuxError, PassphraseMissing, ReportTooLarge
-from pytest_jux.files import read_file, replace_file
+from pytest_jux.errors import FileProblem, JuxError, PassphraseMissing, ReportTooLarge
+from pytest_jux.files import read_file, reason_of, replace_file
 from pytest_jux.signer import sign_report
 from pytest_jux.verifier import Trust, verify_report
 
@@ -63,6 +64,12 @@ class Outcome:
 
 def load_report(path: Path) -> bytes:
     """Return the bytes of a report file; raises FileProblem or ReportTooLarge."""
+    try:
+        is_file = stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        raise FileProblem(path, "read", reason_of(error)) from None
+    if not is_file:  # reading a pipe would wait for somebody to write
+        raise FileProblem(path, "read", "it is not a regular file")
     data = read_file(path, DEFAULT_LIMITS.bytes)
     if len(data) > DEFAULT_LIMITS.bytes:
         raise ReportTooLarge("bytes", DEFAULT_LIMITS.bytes)
@@ -77,12 +84,15 @@ def read_passphrase(variable: str | None, file: Path | None) -> bytes | None:
         PassphraseMissing: the variable is not set.
     """
     if file is not None:
-        return read_file(file, _LONGEST_PASSPHRASE).split(b"\n", 1)[0].rstrip(b"\r")
+        passphrase = read_file(file, _LONGEST_PASSPHRASE).split(b"\n", 1)[0].rstrip(b"\r")
+        if not passphrase:
+            raise FileProblem(file, "use", "the passphrase in its first line is empty")
+        return passphrase
     if variable:
         value = os.environ.get(variable)
         if not value:
             raise PassphraseMissing(variable)
-        return value.encode()
+        return os.fsencode(value)
     return None
 
 

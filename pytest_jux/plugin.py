@@ -33,7 +33,14 @@ class Run:
         self.xml: LogXML | None = None
         self.temporary: Path | None = None  # a directory of our own, where nobody asked for a report file
         self.metadata: EnvironmentMetadata | None = None
+        self.is_lost = False
         self.lines: list[tuple[str, str]] = []  # mark, text
+
+    def lose_report(self, error: Exception) -> None:
+        """Say once that pytest could not write the private report."""
+        if not self.is_lost:
+            self.say("✗", f"No report: {error}")
+        self.is_lost = True
 
     def say(self, mark: str, text: str) -> None:
         """Add a line for the terminal summary."""
@@ -94,8 +101,8 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     from pytest_jux.text import visible
 
     steps = [f"sign with {run.settings['jux_key_path']}"] if run.settings["jux_sign"] else []
-    steps += ["store"] if _stores(run.settings) else []
-    return visible(f"jux: {' and '.join(steps) or 'nothing to do'}")
+    steps += ["store"]
+    return visible(f"jux: {' and '.join(steps)}")
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
@@ -171,17 +178,18 @@ def _finish(session: pytest.Session, run: Run) -> None:
     from pytest_jux.storage import ReportStorage
 
     settings = run.settings
+    if run.is_lost:
+        return
     if run.xml is None:
         if not _has_failed(run):
             run.say("✗", "No report: pytest writes none (is its junitxml plugin switched off?)")
         return
     storage: ReportStorage | None = None
     homeless: JuxError | None = None
-    if _stores(settings):
-        try:
-            storage = ReportStorage(settings["jux_storage_path"])
-        except JuxError as error:
-            homeless = error
+    try:
+        storage = ReportStorage(settings["jux_storage_path"])
+    except JuxError as error:
+        homeless = error
     credentials: Credentials | None = None
     if settings["jux_sign"]:
         try:
@@ -215,21 +223,27 @@ def _say_outcome(config: pytest.Config, run: Run, outcome: Outcome) -> None:
     for failure in outcome.failures:
         _say_failure(run, titles[failure.step], failure.error)
     if outcome.stored is not None:
-        unsigned = " (unsigned)" if run.settings["jux_sign"] and outcome.signed is None else ""
-        run.say("✓", f"Stored locally{unsigned}: {_short(outcome.stored.path, config)}")
-    if run.settings["jux_publish"]:
-        run.say("⚠", "Not published: this version of pytest-jux signs and stores reports")
+        failed = run.settings["jux_sign"] and outcome.signed is None
+        unsigned = " (unsigned)" if failed else ""
+        run.say("⚠" if failed else "✓", f"Stored locally{unsigned}: {_short(outcome.stored.path, config)}")
+    if run.settings["jux_publish"] or run.settings["jux_storage_mode"] != "local":
+        run.say("⚠", "Not published: this version of pytest-jux signs reports and stores them locally")
 
 
 def _say_failure(run: Run, title: str, error: Exception) -> None:
+    _show_traceback(error)
     run.say("✗", f"{title}: {error}")
 
 
-def _say_unexpected(run: Run, error: Exception) -> None:
+def _show_traceback(error: Exception) -> None:
     if os.environ.get("JUX_DEBUG") == "1":
         import traceback
 
         traceback.print_exception(error)
+
+
+def _say_unexpected(run: Run, error: Exception) -> None:
+    _show_traceback(error)
     run.say("✗", f"pytest-jux failed: {type(error).__name__}: {error} (JUX_DEBUG=1 shows where)")
 
 
@@ -247,9 +261,14 @@ def _write_report_anyway(config: pytest.Config, run: Run) -> None:
         def pytest_sessionfinish(self) -> None:
             try:
                 super().pytest_sessionfinish()
-            except OSError as error:
-                run.say("✗", f"No report: {error}")
-                run.xml = None
+            except Exception as error:  # noqa: BLE001 - what nobody asked for must not break what they did ask for
+                run.lose_report(error)
+
+        def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+            try:
+                super().pytest_runtest_logreport(report)
+            except Exception as error:  # noqa: BLE001 - as above
+                run.lose_report(error)
 
         def pytest_terminal_summary(self, *_: object, **__: object) -> None:
             """Announce nothing: the file is about to be removed."""
@@ -265,7 +284,7 @@ def _write_report_anyway(config: pytest.Config, run: Run) -> None:
         config.getini("junit_suite_name"),
         config.getini("junit_logging"),
         config.getini("junit_duration_report"),
-        config.getini("junit_family"),
+        "xunit1",  # in which all of pytest's fixtures for reports work without a warning
         config.getini("junit_log_passing_tests"),
     )
     config.pluginmanager.register(config.stash[xml_key])
@@ -275,10 +294,6 @@ def _secret_variables(settings: Settings) -> list[str]:
     """Name the variables that hold secrets because the configuration says so, whatever they are called."""
     names = (settings["jux_key_passphrase_env"], settings["jux_api_key_env"])
     return [f"env:{name}" for name in names if name]
-
-
-def _stores(settings: Settings) -> bool:
-    return bool(settings["jux_storage_mode"] != "api")
 
 
 def _only_collects(config: pytest.Config) -> bool:

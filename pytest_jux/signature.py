@@ -80,7 +80,7 @@ def read_signature(signature: etree._Element) -> SignatureParts:
         raise SignatureBroken(
             "the signature's Reference has no URI"
             if uri is None
-            else f"the signature covers '{visible(str(uri))[:80]}', not the whole report"
+            else f"the signature covers '{visible(str(uri)[:80])[:80]}', not the whole report"
         )
     transforms, digest_method, digest_value = _children(reference, ("Transforms", "DigestMethod", "DigestValue"))
     steps = _children(transforms, ("Transform", "Transform"), what="transforms")

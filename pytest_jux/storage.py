@@ -99,10 +99,16 @@ class ReportStorage:
             for directory in (self.reports, self.metadata_directory):
                 make_private_directory(directory)
                 _sweep(directory)
+            is_new = not path.exists()
             if not self._keeps(identity, data, signed=signed):
                 write_atomically(path, data)
             target = self._metadata_path(identity)
-            write_atomically(target, document)
+            try:
+                write_atomically(target, document)
+            except OSError:
+                if is_new:
+                    path.unlink(missing_ok=True)
+                raise
             return _entry(path, identity)
         except OSError as error:
             raise StorageError(target, "store", reason_of(error)) from None

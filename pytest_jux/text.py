@@ -23,10 +23,10 @@ def visible(text: str, *, multiline: bool = False) -> str:
     )
 
 
-def encodable(text: str, encoding: str | None) -> str:
+def encodable(text: str, encoding: object) -> str:
     """Return `text` with what `encoding` cannot represent replaced: marks by ASCII ones, the rest by escapes."""
     try:
-        text.encode(encoding or "ascii")
+        text.encode(encoding if isinstance(encoding, str) else "ascii")
     except (UnicodeEncodeError, LookupError):
         for mark, ascii_mark in _ASCII_MARKS.items():
             text = text.replace(mark, ascii_mark)

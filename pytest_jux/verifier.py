@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pytest_jux.signature import Method
 
 _CURVES = {"secp256r1", "secp384r1", "secp521r1"}
+_EXPLAINED = 20_000_000  # bytes, up to which a change is worth a second look at what it was
 _CHANGED_BY_PRINTING = "the report was changed after signing (white space was added, as pretty-printing does)"
 
 
@@ -127,7 +128,7 @@ def verify_report(data: bytes, trust: Trust, *, limits: Limits = DEFAULT_LIMITS)
     certificate = _check_value(parts, trust)
     evidence = Verified(canonical_hash, parts.method.name, certificate, "", root)
     # 5. Trust in that key, which only the caller can give.
-    return _check_trust(evidence, parts.certificates[1:], trust)
+    return _check_trust(evidence, [other for other in parts.certificates if other != certificate], trust)
 
 
 class Examination(NamedTuple):
@@ -186,9 +187,10 @@ def _check_digest(root: etree._Element, size: int, parts: SignatureParts) -> str
         return canonical_digest(root, size, parts.digest_algorithm, exclusive=parts.exclusive)
 
     if digest() != parts.digest:
-        _drop_white_space(root)
-        if digest() == parts.digest:
-            raise SignatureBroken(_CHANGED_BY_PRINTING)
+        if size <= _EXPLAINED:
+            _drop_white_space(root)
+            if digest() == parts.digest:
+                raise SignatureBroken(_CHANGED_BY_PRINTING)
         raise SignatureBroken("the report was changed after signing (its digest is not the signed one)")
     return identity(parts.digest if parts.is_identity else canonical_digest(root, size))
 
@@ -206,20 +208,26 @@ def _check_value(parts: SignatureParts, trust: Trust) -> x509.Certificate:
 
     The key in KeyInfo is a hint which pinned certificate to try. Without a hint all are tried.
     """
-    claimed = parts.certificates[0] if parts.certificates else None
-    if claimed is None:
+    if not parts.certificates:
         for certificate in _valid_first(trust.certificates, trust):
             if _is_signed_by(certificate, parts, strict=False):
                 return certificate
         if trust.certificates:
             raise VerificationImpossible("the signature carries no certificate, and it was made by none of those given")
         raise VerificationImpossible("the signature carries no certificate; give the signer's")
-    key = public_key_of(claimed)
-    same = [pinned for pinned in trust.certificates if key is not None and public_key_of(pinned) == key]
-    certificate = next(iter(_valid_first(same, trust)), claimed)
-    if not _is_signed_by(certificate, parts):
-        raise SignatureBroken("the signature value is not right for the signed content and the signer's key")
-    return certificate
+    problem: VerificationError = SignatureBroken(
+        "the signature value is not right for the signed content and the signer's key"
+    )
+    for number, claimed in enumerate(parts.certificates):  # the order of X509Certificates has no meaning
+        key = public_key_of(claimed)
+        same = [pinned for pinned in trust.certificates if key is not None and public_key_of(pinned) == key]
+        certificate = next(iter(_valid_first(same, trust)), claimed)
+        try:
+            if _is_signed_by(certificate, parts):
+                return certificate
+        except VerificationError as error:
+            problem = problem if number else error
+    raise problem
 
 
 def _valid_first(certificates: Iterable[x509.Certificate], trust: Trust) -> list[x509.Certificate]:
@@ -349,7 +357,7 @@ def _authority_of(
     try:
         built = verifier.verify(evidence.certificate, list(chain)).chain
     except (path.VerificationError, ValueError) as error:
-        raise SignerUntrusted(
-            f"no valid chain leads from the signer to the authorities given: {error}", evidence
-        ) from None
+        words = str(error).partition(" (encountered processing")[0].removeprefix("validation failed: ")
+        problem = f"no valid chain leads from the signer to the authorities given: {words}"
+        raise SignerUntrusted(problem, evidence) from None
     return subject_of(built[-1])

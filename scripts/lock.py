@@ -13,7 +13,14 @@ REQUIREMENTS = ROOT / "requirements"
 def lock(inputs: list[Path], output: Path) -> None:
     """Write `output`: exact versions and hashes of `inputs` and of what they need, for every platform."""
     command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"]
-    command += ["--generate-hashes", "--no-emit-index-url", "--upgrade", "--custom-compile-command", "make lock", "--system-certs"]
+    command += [
+        "--generate-hashes",
+        "--no-emit-index-url",
+        "--upgrade",
+        "--custom-compile-command",
+        "make lock",
+        "--system-certs",
+    ]
     command += [str(path.relative_to(ROOT)) for path in inputs]
     command += ["--output-file", str(output.relative_to(ROOT))]
     print("locking", output.relative_to(ROOT))

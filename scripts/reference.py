@@ -49,6 +49,11 @@ works, too). In pytest's files they have it (`jux_sign = true`). A trailing ` # 
 An explicit `--jux-sign` on the command line enables the plugin by itself. In files and in the environment `jux_enabled`
 is needed, too. `--no-jux-enabled` switches the plugin off, whatever else is set.
 
+A list (`jux_metadata_env`, `jux_metadata_exclude`) is separated by blanks, commas or new lines. Metadata fields are
+named as in the report, with or without `jux:` (`hostname`, `username`, `git`, `git:remote`, `env:CI_*`).
+
+Storage modes other than `local` are for publishing, which this version does not do yet: they store locally and say so.
+
 | setting | type | default | command line | environment | meaning |
 |---|---|---|---|---|---|
 """

@@ -89,7 +89,7 @@ def test_an_empty_passphrase_does_not_encrypt(file: Path) -> None:
         (b"", "it is empty"),
         (b" \n", "it is empty"),
         (b"hello", "there is no PEM private key in it"),
-        (b"-----BEGIN CERTIFICATE-----\n", "it holds a certificate"),
+        (b"-----BEGIN CERTIFICATE-----\n", "it holds a certificate, not a key"),
         (b"x" * 1_000_001, "it is larger than any key or certificate"),
         (b"x" * 1_000_000, "there is no PEM private key in it"),
     ],

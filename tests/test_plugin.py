@@ -345,16 +345,12 @@ def test_the_report_keeps_its_mode(project):
     assert stat.S_IMODE(project.report.stat().st_mode) == 0o640
 
 
-def test_a_run_that_only_publishes_stores_nothing(project):
-    result = project.run(*project.signing, "--jux-storage-mode=api")
-    assert section(result) == ["✓ Report signed: report.xml"]
-    assert not project.store.exists()
-
-
-def test_a_run_that_neither_signs_nor_stores_says_so(project):
-    result = project.run("--jux-enabled", "--jux-storage-mode=api")
-    result.stdout.fnmatch_lines(["jux: nothing to do"])
-    assert result.ret == 0
+@pytest.mark.parametrize("mode", ["api", "both", "cache"])
+def test_modes_that_publish_store_locally_and_say_that_nothing_is_published(project, mode):
+    result = project.run(*project.signing, f"--jux-storage-mode={mode}")
+    assert section(result)[0] == "✓ Report signed: report.xml"
+    assert section(result)[-1].startswith("⚠ Not published: ")
+    assert [file.read_bytes() for file in project.stored()] == [project.report.read_bytes()]
 
 
 @pytest.mark.parametrize("sign", [False, True])
@@ -584,7 +580,7 @@ def test_a_missing_key_is_one_line(project):
 def test_a_report_that_could_not_be_signed_is_stored_unsigned_and_said_to_be(project):
     result = project.run("--junit-xml=report.xml", "--jux-sign", "--jux-key=none.pem")
     (stored,) = project.stored()
-    assert section(result)[1:] == [f"✓ Stored locally (unsigned): store/reports/{stored.name}"]
+    assert section(result)[1:] == [f"⚠ Stored locally (unsigned): store/reports/{stored.name}"]
     assert stored.read_bytes() == project.report.read_bytes()
 
 
@@ -844,7 +840,7 @@ def test_a_passphrase_from_the_first_line_of_a_file(project, encrypted, ending):
     [
         ([], ".*encrypted.pem: it is encrypted and no passphrase was given"),
         (["--jux-key-passphrase-env=WRONG"], ".*encrypted.pem: the passphrase is wrong"),
-        (["--jux-key-passphrase-env=NONE"], "the environment variable NONE, .* is not set"),
+        (["--jux-key-passphrase-env=NONE"], "the environment variable NONE .* is empty or not set"),
         (["--jux-key-passphrase-file=none"], "cannot read .*none: no such file or directory"),
     ],
 )
@@ -1092,3 +1088,29 @@ def test_a_relative_report_path_is_taken_from_where_pytest_started(project):
     assert project.run_apart(*project.signing, "sub").ret == 0
     assert project.verify()
     assert Path(project.path / "report.xml").exists()
+
+
+@pytest.mark.parametrize(
+    ("test", "arguments"),
+    [
+        ("def test_a(record_property):\n    record_property('a', 1)\n", ["-W", "error"]),
+        ("def test_a(request):\n    request.node.user_properties.append('text')\n", []),
+        ("def test_a():\n    pass\n", ["-o", "junit_family=xunit3"]),
+        (
+            "def test_a():\n    import sys\n    from unittest.mock import MagicMock\n    sys.stdout = MagicMock()\n",
+            ["-s"],
+        ),
+    ],
+)
+def test_a_report_that_nobody_asked_for_breaks_nothing(project, test, arguments):
+    project.pytester.makepyfile(test)
+    assert project.run_apart(*arguments).ret == 0
+    assert project.run_apart(*arguments, "--jux-enabled").ret == 0
+
+
+def test_a_report_that_goes_into_a_pipe_is_not_waited_for(project):
+    command = f"{sys.executable} -m pytest -q -p jux -p no:cacheprovider --junit-xml=/dev/stdout --jux-enabled | cat"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=project.path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "it is not a regular file" in done.stdout

@@ -114,7 +114,9 @@ def write_output(data: bytes) -> None:
 
 
 def expand(path: str) -> Path:
-    """Return `path` with `~` expanded; raises a usage error where there is no such home."""
+    """Return `path` with `~` expanded; raises a usage error for an empty one, and where there is no such home."""
+    if not path:  # an unset variable in a script; pathlib would take it for the current directory
+        raise click.UsageError("the name of a file is empty (an unset variable?)")
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -160,13 +162,17 @@ def _has_input() -> bool:
 def trust_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--cert`, `--ca` and `--at`."""
     for decorate in (
-        click.option("--at", metavar="TIME", help="Judge certificate dates at this time (ISO 8601; default: now)."),
+        click.option(
+            "--at",
+            metavar="TIME",
+            help="Judge certificate dates at this time (ISO 8601, a date means 00:00 UTC; default: now).",
+        ),
         click.option(
             "--ca",
             "authorities",
-            metavar="FILE",
+            metavar="FILE|DIR",
             multiple=True,
-            help="Trust signers whose certificate this authority issued (PEM or DER file; repeatable).",
+            help="Trust signers whose certificate this authority issued (PEM or DER file, or a directory; repeatable).",
         ),
         click.option(
             "--cert",

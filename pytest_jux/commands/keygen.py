@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,13 +85,17 @@ def command(
     _check_targets([path for path in (key_path, cert_path) if path is not None], force=force)
     passphrase = _passphrase(passphrase_env, passphrase_file, encrypt=encrypt)
     key = generate_private_key(kind, bits=bits, curve=curve)
+    old_certificate: bytes | None = None
     if cert_path is not None:  # before the key, so that a key never stands without the certificate asked for
+        old_certificate = cert_path.read_bytes() if cert_path.exists() else None
         name = socket.gethostname() or "pytest-jux" if subject is None else subject
         _write(cert_path, _certify(key, name, organization, days), mode=0o644, force=force)
     try:
         _write(key_path, private_key_pem(key, passphrase), mode=0o600, force=force)
     except FileProblem:
-        if cert_path is not None:
+        if cert_path is not None and old_certificate is not None:
+            _write(cert_path, old_certificate, mode=0o644, force=True)
+        elif cert_path is not None:
             cert_path.unlink(missing_ok=True)
         raise
     _report(key, key_path, cert_path, as_json=as_json)
@@ -142,7 +147,10 @@ def _check_targets(paths: list[Path], *, force: bool) -> None:
         _refuse_directory(path)
         if not force and (path.exists() or path.is_symlink()):
             error = FileProblem(path, "write", "it exists already")
-            error.hint = "Use --force to overwrite it. Reports that were signed with it stay valid."
+            error.hint = (
+                "Choose another --output, or use --force to replace it. "
+                "Keep the old certificate: reports signed with the old key verify only with that."
+            )
             raise error
 
 
@@ -158,7 +166,13 @@ def _passphrase(variable: str | None, file: str | None, *, encrypt: bool) -> byt
 
     passphrase = read_passphrase(variable, _cli.expand(file) if file else None)
     if passphrase is None and encrypt:
-        entered: str = click.prompt("Passphrase", hide_input=True, confirmation_prompt=True, err=True)
+        try:
+            entered: str = click.prompt("Passphrase", hide_input=True, confirmation_prompt=True, err=True)
+        except click.Abort:
+            if sys.stdin.isatty():
+                raise
+            asks = "--encrypt asks on a terminal; use --passphrase-env or --passphrase-file instead"
+            raise click.UsageError(asks) from None
         passphrase = entered.encode()
     if passphrase == b"":
         raise click.UsageError("the passphrase is empty")
@@ -170,8 +184,9 @@ def _certify(key: PrivateKey, name: str, organization: str, days: int) -> bytes:
 
     try:
         return certificate_pem(self_signed_certificate(key, name, organization=organization, days=days))
-    except (ValueError, OverflowError) as error:  # RFC 5280: a common name has 1 to 64 characters
-        raise click.UsageError(f"the certificate cannot be made: {error}") from None
+    except (ValueError, OverflowError):  # RFC 5280: names of 1 to 64 characters, dates up to the year 9999
+        reason = "--subject and --organization have 1 to 64 characters, and dates end with the year 9999"
+        raise click.UsageError(f"the certificate cannot be made: {reason}") from None
 
 
 def _write(path: Path, data: bytes, *, mode: int, force: bool) -> None:

@@ -115,8 +115,9 @@ def _load_credentials(
     from pytest_jux.keys import load_certificate, load_private_key
     from pytest_jux.pipeline import Credentials, read_passphrase
 
-    if key == "":
-        raise click.UsageError("--key: the name of the key file is empty")
+    for option, value in (("--key", key), ("--cert", cert)):
+        if value == "":
+            raise click.UsageError(f"{option}: the name of the file is empty")
     given = {"jux_key_path": key, "jux_cert_path": cert}
     given |= {"jux_key_passphrase_env": passphrase_env, "jux_key_passphrase_file": passphrase_file}
     settings = load(command_line=given, flags=_FLAGS)

@@ -20,6 +20,10 @@ _WORDS = {
 }
 
 
+_DATED = "To judge it as of the time of signing, use --at TIME, such as --at 2026-01-31T12:00:00Z."
+_UNKNOWN = "To trust this signer, give its certificate with --cert, or its authority with --ca."
+
+
 @click.command("verify", context_settings=_cli.CONTEXT)
 @click.argument("files", nargs=-1, metavar="[FILE]...")
 @click.option("-i", "--input", "inputs", multiple=True, metavar="FILE", help="A report to verify; - is standard input.")
@@ -49,6 +53,8 @@ def command(
 
     Exit codes: 0 all valid, 1 at least one is not, 64 usage error.
     """
+    if quiet and as_json:
+        raise click.UsageError("--quiet prints nothing, --json prints JSON; use one of them")
     names = _cli.gather_inputs(files, inputs)
     trust = _cli.load_trust(certificates, authorities, at)
     results = [_verify(name, trust) for name in names]
@@ -99,8 +105,9 @@ def _show(result: dict[str, Any], *, named: bool) -> None:
         _cli.show(f"  Certificate valid: {result['not_before'][:10]} to {result['not_after'][:10]}")
     if result["canonical_hash"]:
         _cli.show(f"  Canonical hash: {result['canonical_hash']}")
-    if result["state"] == "intact" and not result["trusted_by"]:
-        _cli.say("  To trust this signer, give its certificate with --cert, or its authority with --ca.")
+    if result["state"] == "intact":
+        dated = "expired on" in result["reason"] or "not valid before" in result["reason"]
+        _cli.say(f"  {_DATED if dated else _UNKNOWN}")
 
 
 main = _cli.main_of(command, "jux-verify")

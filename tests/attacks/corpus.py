@@ -487,8 +487,8 @@ add(
         signer("imposter"),
         infos=f"<ds:KeyInfo>{certificates(signer('build').certificate, signer('imposter').certificate)}</ds:KeyInfo>",
     ),
-    SignatureBroken,
-    WRONG_VALUE,
+    SignerUntrusted,
+    "but has another key than the certificate given",
 )
 add(
     "transplanted: from another report",

@@ -279,7 +279,7 @@ def test_a_time_at_the_end_of_time_is_no_crash(verify, reports, p256, when):
     ("name", "sentence"),
     [
         ("none.crt", "no such file or directory"),
-        ("valid.xml", "there is no certificate in it"),
+        ("valid.xml", "it holds XML, not a certificate"),
         ("folder", "there is no certificate .* in this directory"),
     ],
 )
