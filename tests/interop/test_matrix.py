@@ -72,7 +72,7 @@ VARIANTS = {
     "collection error": Variant(("uncollectable", "outcomes"), (), 2, 1),
     "empty run": Variant(("nothing",), (), 5, 0),
     "all pass": Variant(("outcomes",), ("-k", "test_passes or test_method"), 0, 3),
-    "no --junit-xml": Variant(FULL, (), 1, 90, junit_xml=False),
+    "no --junit-xml": Variant(FULL, ("-o", "junit_family=xunit1"), 1, 90, junit_xml=False),
 }
 TEN_THOUSAND = Variant(("many",), (), 1, 10_000)
 
