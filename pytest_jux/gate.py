@@ -232,7 +232,8 @@ def _check_totals(data: bytes, markup: bytes, limits: Limits) -> None:
     """Bound nodes and attributes. Counting in CDATA and comments, too, is cheap and never too low."""
     nodes, attributes = limits.elements, limits.attributes
     # An element takes four bytes at least (`<a/>`), an attribute five: most reports are too small to have too many.
-    if len(markup) > 4 * nodes and markup.count(b"<") > nodes and markup.count(b"<") - markup.count(b"</") > nodes:
+    openings = markup.count(b"<") if len(markup) > 4 * nodes else 0
+    if openings > nodes and openings - markup.count(b"</") > nodes:
         if _count_special(data) > nodes:
             raise ReportTooLarge("comments, CDATA sections and processing instructions", nodes)
         stripped, instructions = _without_special(data)
