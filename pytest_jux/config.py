@@ -79,7 +79,7 @@ class Setting(NamedTuple):
     def shown(self) -> bool | float | str | list[str] | None:
         """The value as JSON has it, a secret masked."""
         if isinstance(self.value, tuple):
-            return list(self.value)
+            return ["=".join(item) if isinstance(item, tuple) else item for item in self.value]
         return str(self.value) if isinstance(self.value, (Path, Secret)) else self.value
 
     def __str__(self) -> str:

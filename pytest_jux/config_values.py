@@ -7,6 +7,8 @@ import os
 import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from pytest_jux.text import parse_size
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -66,7 +68,7 @@ def text_of(option: Option, raw: object) -> str:
         return str(raw).lower()
     if isinstance(raw, (str, int, float, os.PathLike)):
         return str(raw).strip()
-    if isinstance(raw, (list, tuple)) and option.type == "list":
+    if isinstance(raw, (list, tuple)) and option.type in {"list", "pairs"}:
         return "\n".join(text_of(option, item) for item in raw)
     raise InvalidValue(option.expected)
 
@@ -77,6 +79,8 @@ def value_of(option: Option, text: str, base: Path, places: Places) -> Any:  # n
         raise InvalidValue(option.expected)
     if option.type == "list":
         return tuple(item for item in re.split(r"[\s,]+", text) if item)
+    if option.type == "pairs":
+        return _pairs(option, text)
     if "\n" in text or "\0" in text:
         raise InvalidValue(option.expected)
     match option.type:
@@ -84,6 +88,8 @@ def value_of(option: Option, text: str, base: Path, places: Places) -> Any:  # n
             return _or_invalid(option, _BOOLEANS.get(text.lower()))
         case "int" | "float":
             return _number(option, text)
+        case "size":
+            return _size(option, text)
         case "path":
             return _path(option, text, base, places)
         case "enum":
@@ -107,6 +113,26 @@ def _number(option: Option, text: str) -> float:
     if not low <= number <= high or number in (-math.inf, math.inf):
         raise InvalidValue(option.expected)
     return number
+
+
+def _size(option: Option, text: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError:
+        raise InvalidValue(option.expected) from None
+
+
+def _pairs(option: Option, text: str) -> tuple[tuple[str, str], ...]:
+    """Split `team=payments, tier=3` at new lines and at the commas that another `name=` follows."""
+    pairs: dict[str, str] = {}
+    for part in re.split(r"\n|,(?=\s*[\w.-]+\s*=)", text):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not (name or equals or value):
+            continue
+        if not (re.fullmatch(r"[\w.-]+", name) and value) or name in pairs:
+            raise InvalidValue(option.expected)
+        pairs[name] = value
+    return tuple(pairs.items())
 
 
 def _path(option: Option, text: str, base: Path, places: Places) -> Path:

@@ -24,13 +24,14 @@ class Option:
 
     `requires` names options that must be set when this one is on. `enables`: its flag on the command line switches the
     plugin on. `secret` masks the value; `secret_file` says that the value names a file with a secret in it. `plugin` is
-    false for options that the plugin has no flag for. `minimum` and `maximum` are inclusive.
+    false for options that the plugin has no flag for. `minimum` and `maximum` are inclusive. `list` and `pairs`
+    (`name=value`) are given several times on the command line; `size` is a number of bytes.
     """
 
     def __init__(
         self,
         name: str,
-        type: Literal["bool", "str", "int", "float", "enum", "path", "list"],  # noqa: A002 - the field's own word
+        type: Literal["bool", "str", "int", "float", "enum", "path", "list", "size", "pairs"],  # noqa: A002 - the field's own word
         help: str,  # noqa: A002 - as above
         *,
         default: bool | float | str | tuple[str, ...] | None = None,
@@ -79,6 +80,7 @@ class Option:
     def expected(self) -> str:
         """What a value must look like, for people: `true|false`, `local|api|both|cache`, `an integer from 1 to 9`."""
         words = {"bool": "true|false", "int": "an integer", "float": "a number", "path": "a path", "list": "a list"}
+        words |= {"size": "a size such as 500 MB", "pairs": "name=value, separated by commas or new lines"}
         text = "|".join(self.choices) or words.get(self.type, "one line of text")
         text += "" if self.minimum is None else f" from {self.minimum:g}"
         return text + ("" if self.maximum is None else f" to {self.maximum:g}")
@@ -92,7 +94,7 @@ class Option:
                 "--no" + self.flag.removeprefix("-"),
                 common | {"const": False, "help": f"the opposite of {self.flag}"},
             )
-        elif self.type == "list":
+        elif self.type in {"list", "pairs"}:
             yield self.flag, {"dest": self.name, "action": "append", "metavar": self.metavar, "help": self.help}
         else:
             metavar = self.metavar or "|".join(self.choices) or self.type.upper()
@@ -108,9 +110,30 @@ _TABLE = (
     Option("jux_key_passphrase_file", "path", "File that holds the key's passphrase", secret_file=True),
     Option("jux_storage_mode", "enum", "Storage mode", default="local", choices=("local", "api", "both", "cache")),
     Option("jux_storage_path", "path", "Directory of the report store [the user's data directory]"),
+    Option(
+        "jux_storage_max_size",
+        "size",
+        "Size of the stored reports above which to warn; 0 for no limit",
+        default=1_000_000_000,
+    ),
+    Option(
+        "jux_storage_retention_days",
+        "int",
+        "Remove stored reports after so many days, except queued ones; 0 to keep them",
+        default=0,
+        minimum=0,
+        metavar="DAYS",
+    ),
     Option("jux_project", "str", "Project name in the report's metadata", metavar="NAME"),
     Option(
         "jux_metadata_env", "list", "Variables to keep as metadata, such as DEPLOY_*", default=(), metavar="PATTERN"
+    ),
+    Option(
+        "jux_metadata_extra",
+        "pairs",
+        "Metadata fields of your own, such as team=payments",
+        default=(),
+        metavar="NAME=VALUE",
     ),
     Option("jux_metadata_exclude", "list", "Metadata fields to leave out", default=(), metavar="FIELD"),
     Option("jux_on_error", "enum", "What our failures mean for the test run", default="warn", choices=("warn", "fail")),

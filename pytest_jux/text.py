@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _KEPT = {"\n", "\t"}
@@ -47,3 +48,30 @@ def _escape(character: str) -> str:
 def plural(number: int, noun: str) -> str:
     """Return `1 test` or `2 tests`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+_UNITS = ("kB", "MB", "GB", "TB")
+_FACTORS = {"": 1, "b": 1} | {
+    unit: factor**power
+    for power, letter in enumerate("kmgt", 1)
+    for unit, factor in ((letter, 1000), (letter + "b", 1000), (letter + "ib", 1024))
+}
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes that `500 MB`, `1.5GiB`, `2k` or `1048576` mean; raises ValueError for anything else."""
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?)\s*([a-z]*)", text.strip().lower(), re.ASCII)
+    if match is None or match[2] not in _FACTORS:
+        raise ValueError(f"not a size: {text!r}")
+    return int(float(match[1]) * _FACTORS[match[2]])
+
+
+def show_size(size: float) -> str:
+    """Return a number of bytes for people: `512 bytes`, `2.4 MB`, in powers of 1000."""
+    if size < 1000:  # noqa: PLR2004 - as the docstring says
+        return plural(int(size), "byte")
+    for unit in _UNITS:
+        size /= 1000
+        if size < 999.95:  # noqa: PLR2004 - what would be shown as 1000.0
+            break
+    return f"{size:,.1f} {unit}"

@@ -9,6 +9,7 @@ import click
 
 from pytest_jux.commands import command as umbrella
 from pytest_jux.config import OPTIONS, Option
+from pytest_jux.text import show_size
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH = 100
@@ -49,8 +50,10 @@ works, too). In pytest's files they have it (`jux_sign = true`). A trailing ` # 
 An explicit `--jux-sign` on the command line enables the plugin by itself. In files and in the environment `jux_enabled`
 is needed, too. `--no-jux-enabled` switches the plugin off, whatever else is set.
 
-A list (`jux_metadata_env`, `jux_metadata_exclude`) is separated by blanks, commas or new lines. Metadata fields are
-named as in the report, with or without `jux:` (`hostname`, `username`, `git`, `git:remote`, `env:CI_*`).
+A size is a number of bytes or has a unit: `500 MB`, `1.5 GiB`. A list (`jux_metadata_env`, `jux_metadata_exclude`) is
+separated by blanks, commas or new lines; pairs (`jux_metadata_extra = team=payments, tier=3`) by commas or new lines.
+Metadata fields are named as in the report, with or without `jux:` (`hostname`, `username`, `git`, `git:remote`,
+`env:CI_*`).
 
 Storage modes other than `local` are for publishing, which this version does not do yet: they store locally and say so.
 
@@ -81,6 +84,8 @@ def configuration() -> str:
 def _row(option: Option) -> list[str]:
     kind = " \\| ".join(f"`{choice}`" for choice in option.choices) or option.type
     default = str(option.default).lower() if option.default not in {None, ()} else ""
+    if option.type == "size" and isinstance(option.default, int):
+        default = show_size(option.default)
     flag = f"`{option.flag}`" if option.plugin else ""
     needs = f"; needs {', '.join(f'`{name}`' for name in option.requires)}" if option.requires else ""
     meaning = option.help.replace("|", "\\|") + needs + ("" if option.plugin else " (not acted on yet)")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_jux.text import encodable, plural, visible
+from pytest_jux.text import encodable, parse_size, plural, show_size, visible
 
 
 def test_plain_text_stays():
@@ -71,3 +71,41 @@ def test_every_terminal_can_print_the_result(text, encoding):
 @pytest.mark.parametrize(("number", "words"), [(0, "0 tests"), (1, "1 test"), (2, "2 tests"), (12345, "12,345 tests")])
 def test_numbers_agree_with_their_nouns(number, words):
     assert plural(number, "test") == words
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0", 0),
+        ("1048576", 1_048_576),
+        ("500 MB", 500_000_000),
+        ("1.5GiB", 1_610_612_736),
+        ("2k", 2_000),
+        (" 3 tb ", 3_000_000_000_000),
+    ],
+)
+def test_sizes_are_read_with_and_without_units(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "MB", "-1", "1e3", "1 XB", "1,5 GB", "nan", "\u0661 MB", "9" * 16, "1 M B"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(ValueError, match="not a size"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 bytes"),
+        (1, "1 byte"),
+        (999, "999 bytes"),
+        (1000, "1.0 kB"),
+        (999_949, "999.9 kB"),
+        (999_951, "1.0 MB"),
+        (2_400_000, "2.4 MB"),
+        (5_000_000_000_000_000, "5,000.0 TB"),
+    ],
+)
+def test_sizes_are_shown_in_powers_of_a_thousand(size, text):
+    assert show_size(size) == text
