@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from measure import Comparison
+    from stores import Cost
 
 CPU_TARGET = 1.25  # times the floor, from CPU_TARGET_CASES up
 CPU_TARGET_CASES = 1_000
@@ -52,6 +53,7 @@ class Results:
     cells: list[Cell] = field(default_factory=list)
     plugin: Comparison | None = None
     command: Comparison | None = None
+    costs: list[Cost] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     load: tuple[float, ...] = field(default_factory=lambda: os.getloadavg() if hasattr(os, "getloadavg") else ())
     started: float = field(default_factory=time.monotonic)
@@ -110,7 +112,15 @@ def _targets(found: Results) -> str:
             rows.append([what, f"≤ {target}", "not measured", "", ""])
         else:
             rows.append([what, f"≤ {target}", f"{comparison.ratio:.3f}", "", _verdict(comparison.ratio, target)])
+    rows += [
+        [_named(cost), f"≤ {cost.target:g}", f"{cost.value:.2f}", "", _verdict(cost.value, cost.target)]
+        for cost in found.costs
+    ]
     return "## Targets\n\n" + _table(["what", "target", "worst", "where", ""], rows)
+
+
+def _named(cost: Cost) -> str:
+    return f"{cost.what}, times {cost.baseline}" if cost.baseline else f"{cost.what}, seconds of CPU"
 
 
 def _worst(what: str, target: float, cells: list[Cell], value: Callable[[Cell], float]) -> list[str]:
@@ -194,7 +204,12 @@ def _start_up(found: Results) -> str:
         ratio = f"{comparison.ratio:.3f} ({comparison.low:.3f} to {comparison.high:.3f})"
         times = [f"{seconds * 1e3:.1f}" for seconds in (comparison.seconds, comparison.baseline)]
         rows.append([what, *times, ratio, f"≤ {target}", _verdict(comparison.ratio, target)])
-    return "## Start-up, CPU\n\n" + _table(["what", "ms", "baseline, ms", "ratio", "target", ""], rows)
+    for cost in found.costs:
+        times = ["", ""]
+        if not isinstance(cost.figure, float):
+            times = [f"{seconds * 1e3:.1f}" for seconds in (cost.figure.seconds, cost.figure.baseline)]
+        rows.append([_named(cost), *times, str(cost), f"≤ {cost.target:g}", _verdict(cost.value, cost.target)])
+    return "## Commands and the store\n\n" + _table(["what", "ms", "baseline, ms", "ratio", "target", ""], rows)
 
 
 def _method(_found: Results) -> str:
@@ -205,6 +220,8 @@ def _method(_found: Results) -> str:
 - Time is CPU time, user and system, of the one process. Both sides of a ratio take turns within the run, and
   each begins without memory that is left over from the other.
 - Memory is the growth of the peak resident size over the state just before the call, in one process per figure.
+- The store with 100,000 reports is made up of small files; the clock, not CPU time, counts for storing, because most of
+  it is waiting for the disk.
 - Plugin and command are measured in two fresh environments with pinned packages and compiled modules, which differ in
   pytest-jux alone; no other pytest plugin is in them."""
 

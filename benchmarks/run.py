@@ -19,6 +19,7 @@ import environments
 import memory
 import reports
 import results
+import stores
 from environments import CouldNotMeasure
 from measure import Comparison, Contender, compare, in_process, process
 from operations import FLOOR, SIGN, SIGNXML, VERIFY, Material, operations
@@ -38,7 +39,7 @@ def main() -> int:
     found = Results(quick=quick)
     with tempfile.TemporaryDirectory(prefix="jux-bench-") as name:
         bench = Bench(Path(name), found, quick=quick)
-        for step in (bench.start_up, bench.reports):
+        for step in (bench.start_up, bench.storing, bench.reports):
             try:
                 step()
             except CouldNotMeasure as error:
@@ -100,6 +101,15 @@ class Bench:
             least=pairs // 2,
             most=pairs // 2,
         )["command"]
+        self.found.costs += stores.command_costs(
+            both.installed, directory / "stores", both.variables, quick=self.quick, say=_say
+        )
+
+    def storing(self) -> None:
+        """What it costs to store a report, on the disk that the project is on."""
+        _say("storing reports of 1 MB")
+        with tempfile.TemporaryDirectory(prefix=".bench-", dir=environments.ROOT) as name:
+            self.found.costs.append(stores.storing_cost(Path(name) / "disk", quick=self.quick))
 
     def reports(self) -> None:
         """Time and memory of signing and verifying reports of every shape and size."""

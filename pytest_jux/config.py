@@ -6,12 +6,11 @@ The plugin imports this module in every pytest run, also where it is disabled, s
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pytest_jux.config_problems import check, concerns, examine, suggest, unknown_names
 from pytest_jux.config_sources import (
     ORDER,
     SYSTEM_FILE,
@@ -21,16 +20,16 @@ from pytest_jux.config_sources import (
     Origin,
     Places,
     Problem,
-    PytestSource,
     Sources,
-    find_pytest_source,
 )
 from pytest_jux.config_values import MASK, InvalidValue, Secret, text_of, value_of
 from pytest_jux.errors import ConfigError
-from pytest_jux.options import OPTIONS, PREFIX, Option, given
+from pytest_jux.options import OPTIONS, Option, given
+from pytest_jux.pytest_files import PytestSource, find_pytest_source
 
 __all__ = [
     "CONFIG_SCHEMA",
+    "ERRORS",
     "MASK",
     "OPTIONS",
     "ORDER",
@@ -45,6 +44,7 @@ __all__ = [
     "Setting",
     "Settings",
     "check",
+    "examine",
     "given",
     "is_enabled",
     "load",
@@ -59,6 +59,11 @@ CONFIG_SCHEMA: dict[str, dict[str, Any]] = {
     for option in OPTIONS.values()
 }
 
+_LONGEST_QUOTE = 200  # characters of a bad value in an error
+
+#: Kinds of problems among `Settings.warnings` that a run puts up with, but that are mistakes to somebody who asks.
+ERRORS = frozenset({"unknown-key", "unknown-section", "shadowed-error"})
+
 
 # --- settings --------------------------------------------------------------------------------------------------------
 
@@ -66,7 +71,8 @@ CONFIG_SCHEMA: dict[str, dict[str, Any]] = {
 class Setting(NamedTuple):
     """The value of one option, where it comes from and as what it was written there.
 
-    `shadowed` are the settings of the layers below that it hides, highest first; the last of them is the default.
+    `raw` is that text, a secret as a `Secret`, "" for a default. `shadowed` are the settings of the layers below that
+    it hides, highest first; the last of them is the default.
     """
 
     option: Option
@@ -82,23 +88,40 @@ class Setting(NamedTuple):
             return ["=".join(item) if isinstance(item, tuple) else item for item in self.value]
         return str(self.value) if isinstance(self.value, (Path, Secret)) else self.value
 
-    def __str__(self) -> str:
+    @property
+    def text(self) -> str:
+        """The value as people read it, a secret masked."""
         shown = self.shown
         text = ", ".join(shown) if isinstance(shown, list) else "<not set>" if shown is None else str(shown)
-        text = text.lower() if isinstance(shown, bool) else text
-        return f"{self.option.name} = {text} ({self.origin})"
+        return text.lower() if isinstance(shown, bool) else text
+
+    def __str__(self) -> str:
+        return f"{self.option.name} = {self.text} ({self.origin})"
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Settings(Mapping[str, Any]):
-    """What every option is set to: `settings["jux_sign"]`; iterates over the names.
+    """What every option is set to: `settings["jux_sign"]`; iterates over the names. It cannot be changed.
 
-    `warnings` are things the user should know; `files` are the files looked for, in order of precedence, lowest first.
+    `warnings` are things the user should know; those of a kind in `ERRORS` are mistakes. `files` are the files looked
+    for, in order of precedence, lowest first.
     """
 
-    _by_name: Mapping[str, Setting]
-    warnings: tuple[Problem, ...] = ()
-    files: tuple[ConfigFile, ...] = ()
+    def __init__(
+        self, by_name: Mapping[str, Setting], warnings: tuple[Problem, ...] = (), files: tuple[ConfigFile, ...] = ()
+    ) -> None:
+        self._by_name = by_name
+        self._warnings = warnings
+        self._files = files
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """Things the user should know."""
+        return self._warnings
+
+    @property
+    def files(self) -> tuple[ConfigFile, ...]:
+        """The files looked for, lowest first."""
+        return self._files
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - the table says which type
         return self._by_name[name].value
@@ -117,6 +140,24 @@ class Settings(Mapping[str, Any]):
         """Return the value with its origin and what it shadows."""
         return self._by_name[name]
 
+    def layers(self, name: str) -> dict[Layer, tuple[Setting, ...]]:
+        """Return what each layer says of an option, highest first, both the layers and within them; () if nothing.
+
+        The first setting of all is the one that counts. What a layer says wrongly is not here, but in `warnings` or in
+        the errors of `load`.
+        """
+        top = self._by_name[name]
+        said: dict[Layer, tuple[Setting, ...]] = dict.fromkeys(reversed(ORDER), ())
+        for setting in (top._replace(shadowed=()), *top.shadowed):
+            said[setting.origin.layer] += (setting,)
+        return said
+
+    def written_in(self, path: Path) -> list[Setting]:
+        """Return what a file sets, also what other layers hide, in the order of its lines."""
+        settings = [setting for name in self for said in self.layers(name).values() for setting in said]
+        mine = [setting for setting in settings if setting.origin.path == path]
+        return sorted(mine, key=lambda setting: setting.origin.line or 0)
+
 
 # --- layers ----------------------------------------------------------------------------------------------------------
 
@@ -131,12 +172,17 @@ def load(
     system_file: Path = SYSTEM_FILE,
     flags: Mapping[str, str] | None = None,
     errors: list[ConfigError] | None = None,
+    pytest_arguments: Sequence[str] = (),
+    all_files: bool = False,
 ) -> Settings:
     """Read every layer and merge them.
 
     `start` is the working directory; `command_line` maps option names to what was given, None where nothing was, and
-    `flags` to the caller's spelling where it is not the plugin's. Without `pytest_source` (a stand-alone command)
-    pytest's file is found as pytest finds it.
+    `flags` to the caller's spelling where it is not the plugin's.
+
+    Without `pytest_source` (a stand-alone command) pytest's file is found as `pytest PYTEST_ARGUMENTS` finds it, with
+    PYTEST_ADDOPTS and the file's `addopts`; the plugin's flags among all these count as command line. `all_files` asks
+    pytest for its file also where none speaks of our options, which costs time and adds to `Settings.files` only.
 
     Raises `ConfigError` for a file that cannot be read and for a bad value that counts. A list given as `errors` takes
     all of them instead, and such a file or value says nothing.
@@ -146,7 +192,7 @@ def load(
     source = pytest_source
     if source is None:
         try:
-            source = find_pytest_source(places)
+            source = find_pytest_source(places, pytest_arguments, mentioned_only=not all_files)
         except ConfigError as error:
             raised.append(error)
     origins = _sources(places, source, command_line, flags)
@@ -169,8 +215,8 @@ def load(
         errors += raised
     elif raised:
         raise raised[0]
-    warnings += _unknown(entry for entry in entries if entry.key not in OPTIONS)
-    warnings += [problem for setting in settings.values() for problem in _concerns(setting)]
+    warnings += unknown_names((entry for entry in entries if entry.key not in OPTIONS), settings)
+    warnings += [problem for setting in settings.values() for problem in concerns(setting)]
     return Settings(settings, tuple(warnings), origins.files())
 
 
@@ -203,26 +249,6 @@ def is_enabled(
         if setting.origin.layer is layer and layer is not Layer.DEFAULT:
             return bool(setting.value)
     return False
-
-
-def check(settings: Settings) -> list[Problem]:
-    """List the options that are on without something they require; each problem points to where the option was set."""
-    return [
-        Problem("missing", settings.explain(name).origin, f"{name} enabled but {needed} not set")
-        for name, option in OPTIONS.items()
-        if option.plugin and settings[name] is True
-        for needed in option.requires
-        if not settings[needed]
-    ]
-
-
-def suggest(name: str) -> str:
-    """Return the option that a mistaken name is close to, or ""; flags' spellings such as `jux_key` count."""
-    from difflib import get_close_matches  # noqa: PLC0415 - rarely needed
-
-    known = {spelling.removeprefix(PREFIX): option.name for option in OPTIONS.values() for spelling in option.spellings}
-    near = get_close_matches(name.lower().replace("-", "_").removeprefix(PREFIX), known, n=1, cutoff=0.75)
-    return known[near[0]] if near else ""
 
 
 def _places(start: Path | None, environ: Mapping[str, str] | None, home: Path | None, system_file: Path) -> Places:
@@ -264,7 +290,7 @@ def _merge(
                 continue  # an empty value means "not set here", except after a flag
             value = value_of(option, text, entry.base, places)
         except InvalidValue as invalid:
-            shown = MASK if option.secret else repr(text or entry.raw)
+            shown = _quoted(option, text or entry.raw)
             wrong.append((entry.origin, f"{option.name} has invalid value {shown} (expected: {invalid})"))
         else:
             settings.append(Setting(option, value, entry.origin, Secret(text) if option.secret else text))
@@ -277,37 +303,9 @@ def _merge(
     return top._replace(shadowed=tuple(reversed(lower))), errors, hidden
 
 
-def _unknown(entries: Iterable[Entry]) -> Iterator[Problem]:
-    for entry in entries:
-        layer = entry.origin.layer
-        near = suggest(entry.key)
-        if near or layer is not Layer.ENVIRONMENT:  # other programs may have JUX_ variables of their own
-            hint = f", did you mean {_spelled(near, layer)}?" if near else ""
-            yield Problem("unknown-key", entry.origin, f"unknown option {_spelled(entry.key, layer)}{hint}")
-
-
-def _spelled(name: str, layer: Layer) -> str:
-    if layer is Layer.ENVIRONMENT:
-        return name.upper()
-    return name.removeprefix(PREFIX) if layer in (Layer.SYSTEM, Layer.USER, Layer.PROJECT) else name
-
-
-def _concerns(setting: Setting) -> Iterator[Problem]:
-    """Give what is dubious about a setting though it is valid."""
-    option = setting.option
-    if option.secret:
-        for place in (setting, *setting.shadowed):
-            if place.origin.path is not None and _is_exposed(place.origin.path):
-                yield Problem("exposed-secret", place.origin, f"holds {option.name}, and other users can read the file")
-    if option.secret_file and setting.value is not None and _is_exposed(setting.value):
-        text = f"{option.name} names a file that other users can read: {setting.value}"
-        yield Problem("exposed-secret", setting.origin, text)
-    if option.type == "bool" and setting.value and not option.plugin:
-        yield Problem("no-effect", setting.origin, f"this version of pytest-jux does not act on {option.name}")
-
-
-def _is_exposed(path: Path) -> bool:
-    try:
-        return os.name == "posix" and bool(path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
-    except OSError:
-        return False
+def _quoted(option: Option, raw: object) -> str:
+    """Show a bad value, unless it is a secret or may be one that was put into the wrong place."""
+    text = repr(raw)
+    if option.secret or "-----BEGIN" in text:
+        return MASK
+    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…"

@@ -1,4 +1,4 @@
-"""Where settings are written: `[jux]` files, pytest's own files, the environment, the command line.
+"""Where settings are written: `[jux]` files, the environment, the command line; pytest's files are `pytest_files`.
 
 Every reader gives entries as they were written, each with its origin; what they mean is `config`'s business. Every
 pytest run imports this module, so it needs nothing that pytest has not loaded already, and prefers named tuples, which
@@ -12,29 +12,23 @@ import re
 import stat
 from enum import Enum
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_jux import options
 from pytest_jux.errors import ConfigError
 from pytest_jux.options import PREFIX, PROJECT_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     import iniconfig
-    import pytest
+
+    from pytest_jux.pytest_files import PytestSource
 
 SECTION = "jux"
 USER_FILE = Path(".jux", "config")  # under the home directory
 SYSTEM_FILE = Path(options.SYSTEM_FILE)
 LARGEST_FILE = 1 << 20  # bytes; a larger one is not a configuration file
-
-# Every name pytest may look for; pytest itself says which of them it reads.
-_PYTEST_FILES = (
-    *("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini"),
-    *("pyproject.toml", "tox.ini", "setup.cfg"),
-)
 
 
 class Layer(Enum):
@@ -94,7 +88,7 @@ class Entry(NamedTuple):
 class Problem(NamedTuple):
     """Something a user should know about the configuration; `kind` is for programs, the text is one sentence.
 
-    Kinds: `unknown-key`, `unknown-section`, `shadowed-error`, `exposed-secret`, `no-effect`, `missing`.
+    Kinds: `unknown-key`, `unknown-section`, `shadowed-error`, `exposed-secret`, `missing`.
     """
 
     kind: str
@@ -150,20 +144,19 @@ def read_jux_file(path: Path, layer: Layer, places: Places) -> tuple[list[Entry]
     if not os.path.lexists(path):
         return [], []
     label = places.label(path)
-    text = _read_text(path, label)
-    ini = _parse_ini(path, text, label)
+    ini = IniFile(path, read_text(path, label), label, f"[{SECTION}]")
     entries: dict[str, Entry] = {}
     problems = []
-    for section in ini:
+    for section in ini.sections:
         if section.name != SECTION:
-            origin = Origin(layer, label, ini.lineof(section.name), path)
+            origin = Origin(layer, label, ini.line(section.name), path)
             problems.append(
                 Problem("unknown-section", origin, f"unknown section [{section.name}], expected [{SECTION}]")
             )
             continue
         for name, raw in section.items():
             key = name if name.startswith(PREFIX) else PREFIX + name
-            origin = Origin(layer, label, ini.lineof(SECTION, name), path)
+            origin = Origin(layer, label, ini.line(SECTION, name), path)
             if key in entries:
                 first = entries[key].origin.line
                 bare = key.removeprefix(PREFIX)
@@ -179,15 +172,13 @@ def without_comment(text: str) -> str:
     return "\n".join(re.sub(r"(^|\s)#.*", "", line).strip() for line in text.split("\n")).strip()
 
 
-def _read_text(path: Path, label: str) -> str:
+def read_text(path: Path, label: str) -> str:
+    r"""Return the text of a configuration file, with `\n` at the end of lines; `label` names it in errors.
+
+    Raises `ConfigError` for what is no file, is too large or no text. A pipe is not waited for.
+    """
     try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise ConfigError(label, "is a directory, expected a file")
-        if not stat.S_ISREG(mode) and not stat.S_ISCHR(mode):  # /dev/null is a way to say "nothing"
-            raise ConfigError(label, "is not a regular file")
-        with path.open("rb") as file:
-            data = file.read(LARGEST_FILE + 1)
+        data = _read_bytes(path, label)
     except OSError as error:
         raise ConfigError(label, f"cannot be read: {error.strerror or error}") from None
     if len(data) > LARGEST_FILE:
@@ -200,20 +191,49 @@ def _read_text(path: Path, label: str) -> str:
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise ConfigError(f"{label}:{line}", "expected text, found a NUL character")
-    return text
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _parse_ini(path: Path, text: str, label: str) -> iniconfig.IniConfig:
-    from iniconfig import IniConfig, ParseError  # noqa: PLC0415 - see the module's docstring
+def _read_bytes(path: Path, label: str) -> bytes:
+    if path.is_dir():  # which cannot be opened on Windows
+        raise ConfigError(label, "is a directory, expected a file")
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+    with open(os.open(path, flags), "rb") as file:  # noqa: PTH123 - a descriptor
+        mode = os.fstat(file.fileno()).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISCHR(mode):  # /dev/null is a way to say "nothing"
+            raise ConfigError(label, "is not a regular file")
+        return file.read(LARGEST_FILE + 1) or b""  # a terminal that has nothing to say gives None
 
-    try:
-        return IniConfig(str(path), text)
-    except ParseError as error:
-        raise ConfigError(f"{label}:{error.lineno + 1}", _expected(error.msg, f"[{SECTION}]")) from None
+
+class IniFile:
+    """The sections of a file, as pytest's own parser splits them, with line numbers as editors count them.
+
+    Raises `ConfigError` with the line and what was expected there, without the line itself, which may hold a secret.
+    """
+
+    def __init__(self, path: Path, text: str, label: str, header: str) -> None:
+        from iniconfig import IniConfig, ParseError  # noqa: PLC0415 - see the module's docstring
+
+        self._text = text
+        try:
+            self.sections: iniconfig.IniConfig = IniConfig(str(path), text)
+        except ParseError as error:
+            where = f"{label}:{edited_line(text, error.lineno + 1)}"
+            raise ConfigError(where, expected_ini(error.msg, header)) from None
+
+    def line(self, section: str, name: str | None = None) -> int | None:
+        """Return the line of a section's header or of a name in it; None where there is none."""
+        line = self.sections.lineof(section, name)
+        return None if line is None else edited_line(self._text, line)
 
 
-def _expected(message: str, header: str) -> str:
-    """Say what was expected where iniconfig stumbled, without the line itself, which may hold a secret."""
+def edited_line(text: str, line: int) -> int:
+    """Turn the parser's line number into an editor's: the parser begins new lines at form feeds and the like, too."""
+    return "".join(text.splitlines(keepends=True)[: line - 1]).count("\n") + 1
+
+
+def expected_ini(message: str, header: str) -> str:
+    """Say what was expected where the parser stumbled, which says so itself with the line in question."""
     if message.startswith("unexpected line"):
         return "expected a line like `name = value`"
     if message.startswith("unexpected value continuation"):
@@ -221,133 +241,6 @@ def _expected(message: str, header: str) -> str:
     if message.startswith("no section header"):
         return f"expected the section header {header} before the first name"
     return f"{message}, expected it once" if message.startswith("duplicate") else message
-
-
-# --- pytest's own configuration --------------------------------------------------------------------------------------
-
-
-class PytestSource(NamedTuple):
-    """What pytest has read: its file, its root directory, the file's `jux_*` values and those of `-o name=value`."""
-
-    path: Path | None = None
-    rootdir: Path | None = None
-    values: Mapping[str, object] = MappingProxyType({})
-    overrides: Mapping[str, object] = MappingProxyType({})
-
-    def __repr__(self) -> str:
-        return f"PytestSource({str(self.path)!r})"  # the values may be secrets
-
-    @classmethod
-    def from_pytest_config(cls, config: pytest.Config) -> PytestSource:
-        """Take the values out of a running pytest (8.0 or newer) without reading any file."""
-        raw: Any = getattr(config, "_inicfg", None)
-        if raw is None:
-            raw = config.inicfg  # pytest 8; deprecated since pytest 9
-        values, overrides = _split(raw)
-        for item in getattr(config, "_override_ini", ()):  # pytest 8; merged into the values since pytest 9
-            key, _, text = item.partition("=")
-            if key.startswith(PREFIX):
-                overrides[key] = text
-        return cls(config.inipath, config.rootpath, values, overrides)
-
-    def entries(self, places: Places, *, lines: bool = True) -> Iterator[Entry]:
-        """Give the values of the file, in its order; without `lines`, no file is read."""
-        if self.path is None:
-            return
-        values = dict(self.values)
-        if lines:
-            values = self._overridden() | values
-        numbers = _line_numbers(self.path, values) if lines and values else {}
-        for key, value in values.items():
-            is_ini_text = isinstance(value, str) and self.path.suffix != ".toml"
-            origin = Origin(Layer.PROJECT_PYTEST, places.label(self.path), numbers.get(key), self.path)
-            yield Entry(key, without_comment(str(value)) if is_ini_text else value, origin, self.path.parent)
-
-    def _overridden(self) -> dict[str, object]:
-        """Read again what the file says about options that `-o` overrides: pytest keeps only the override."""
-        if self.path is None or not self.overrides:
-            return {}
-        from _pytest.config.findpaths import load_config_dict_from_file  # noqa: PLC0415 - pytest has it loaded
-
-        values, _ = _split(load_config_dict_from_file(self.path) or {})
-        return values
-
-
-def find_pytest_source(places: Places) -> PytestSource | None:
-    """Find and read the file that `pytest` without arguments would use in the working directory, by pytest's own code.
-
-    None means that no option is set there. pytest (0.1 s to import) is asked only if some candidate mentions one.
-    """
-    directories = (places.start, *places.start.parents)
-    if not any(_mentions_options(directory / name) for directory in directories for name in _PYTEST_FILES):
-        return None
-    from inspect import signature  # noqa: PLC0415
-
-    from _pytest.config.exceptions import UsageError  # noqa: PLC0415
-    from _pytest.config.findpaths import locate_config  # noqa: PLC0415
-    from _pytest.outcomes import OutcomeException  # noqa: PLC0415
-    from iniconfig import ParseError  # noqa: PLC0415
-
-    locate: Any = locate_config
-    arguments: dict[str, object] = {"args": [places.start]}
-    if "invocation_dir" in signature(locate).parameters:  # since pytest 8.1
-        arguments["invocation_dir"] = places.start
-    try:
-        rootdir, path, values, *_ = locate(**arguments)
-    except UsageError as error:
-        if isinstance(error.__cause__, ParseError):
-            where = f"{places.label(Path(error.__cause__.path))}:{error.__cause__.lineno + 1}"
-            raise ConfigError(where, _expected(error.__cause__.msg, "[pytest]")) from None
-        raise ConfigError(Layer.PROJECT_PYTEST.value, str(error)) from None
-    except OSError as error:
-        raise ConfigError(Layer.PROJECT_PYTEST.value, f"cannot be read: {error}") from None
-    except (OutcomeException, ValueError, AttributeError, TypeError) as error:  # what pytest raises for odd files
-        raise ConfigError(Layer.PROJECT_PYTEST.value, f"pytest cannot use it: {error}") from None
-    return PytestSource(path, rootdir, _split(values)[0])
-
-
-def _split(raw: Mapping[str, Any]) -> tuple[dict[str, object], dict[str, object]]:
-    """Separate the values of the file from overrides; since pytest 9 a value is wrapped together with its origin."""
-    values: dict[str, object] = {}
-    overrides: dict[str, object] = {}
-    for key, value in raw.items():
-        if key.startswith(PREFIX):
-            (overrides if getattr(value, "origin", "file") == "override" else values)[key] = getattr(
-                value, "value", value
-            )
-    return values, overrides
-
-
-def _mentions_options(path: Path) -> bool:
-    try:
-        return path.is_file() and PREFIX.encode() in path.read_bytes()
-    except OSError:
-        return False
-
-
-def _line_numbers(path: Path, keys: Iterable[str]) -> dict[str, int]:
-    """Find the lines of options in a file that pytest could read; a key that is not found for sure is left out."""
-    try:
-        text = _read_text(path, path.name)
-        if path.suffix == ".toml":
-            return _toml_lines(text, in_pyproject=path.name == "pyproject.toml")
-        ini = _parse_ini(path, text, path.name)
-    except ConfigError:  # it has changed since
-        return {}
-    section = "tool:pytest" if path.suffix == ".cfg" else "pytest"
-    return {key: line for key in keys if (line := ini.lineof(section, key)) is not None}
-
-
-def _toml_lines(text: str, *, in_pyproject: bool) -> dict[str, int]:
-    tables = {"tool.pytest.ini_options", "tool.pytest"} | (set() if in_pyproject else {"pytest"})
-    table = ""
-    found: dict[str, list[int]] = {}
-    for number, line in enumerate(text.split("\n"), 1):
-        if header := re.match(r"\s*\[([^\[\]]+)\]\s*(#.*)?$", line):
-            table = re.sub(r"[\s\"']", "", header[1])
-        elif table in tables and (key := re.match(r"\s*[\"']?(\w+)[\"']?\s*=", line)):
-            found.setdefault(key[1], []).append(number)
-    return {key: numbers[0] for key, numbers in found.items() if len(numbers) == 1}
 
 
 # --- all of them -----------------------------------------------------------------------------------------------------
@@ -381,7 +274,7 @@ class Sources(NamedTuple):
         """Read one layer; within it, a later entry wins. Without `lines`, pytest's file is not opened."""
         match layer:
             case Layer.COMMAND_LINE:
-                return list(self._command_line()), []
+                return list(self._command_line(lines=lines)), []
             case Layer.ENVIRONMENT:
                 return list(self._environment()), []
             case Layer.PROJECT_PYTEST:
@@ -398,7 +291,7 @@ class Sources(NamedTuple):
             case Layer.USER:
                 return None if self.places.home is None else self.places.home / USER_FILE
             case Layer.PROJECT_PYTEST:
-                return self.pytest.path
+                return self.pytest.path or self.places.start / "pytest.ini"
             case Layer.PROJECT:
                 return self.places.project_file(self.pytest.rootdir) or self.places.start / PROJECT_FILE
             case _:
@@ -414,17 +307,24 @@ class Sources(NamedTuple):
             if name.startswith("JUX_") and name == name.upper():
                 yield Entry(name.lower(), text, Origin(Layer.ENVIRONMENT, name), self.places.start)
 
-    def _command_line(self) -> Iterator[Entry]:
-        for name in self.enabling:
-            if self.command_line.get(name) is True:
-                yield self._argument("jux_enabled", True, self.flags[name])  # noqa: FBT003 - a value
+    def _command_line(self, *, lines: bool) -> Iterator[Entry]:
+        """Give pytest's own arguments, where pytest did not parse them, and above them the caller's."""
+        own = {name: option.flag for name, option in options.OPTIONS.items()}
+        within = {} if self.pytest.arguments else self.pytest.where  # pytest parsed what the caller gives
+        both = ((self.pytest.arguments, own, self.pytest.where), (self.command_line, self.flags, within))
+        for given, flags, where in both:
+            for name in self.enabling:
+                if given.get(name) is True:
+                    yield self._argument("jux_enabled", True, flags[name], name if name in where else "", lines)  # noqa: FBT003 - a value
         for key, raw in self.pytest.overrides.items():
             if raw != "":  # as in a file, this means "not set here"
-                yield self._argument(key, raw, "-o")
-        for key, raw in self.command_line.items():
-            if raw is not None and raw not in ([], ()):
-                flag = self.flags[key]
-                yield self._argument(key, raw, "--no" + flag.removeprefix("-") if raw is False else flag)
+                yield self._argument(key, raw, "-o", f"-o {key}", lines)
+        for given, flags, where in both:
+            for key, raw in given.items():
+                if raw is not None and raw not in ([], ()):
+                    flag = "--no" + flags[key].removeprefix("-") if raw is False else flags[key]
+                    yield self._argument(key, raw, flag, key if key in where else "", lines)
 
-    def _argument(self, key: str, raw: object, flag: str) -> Entry:
-        return Entry(key, raw, Origin(Layer.COMMAND_LINE, flag), self.places.start)
+    def _argument(self, key: str, raw: object, flag: str, place: str, lines: bool) -> Entry:
+        where = self.pytest.place(place, self.places, lines=lines) if place else ""
+        return Entry(key, raw, Origin(Layer.COMMAND_LINE, flag + where), self.places.start)

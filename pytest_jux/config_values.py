@@ -7,9 +7,8 @@ import os
 import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pytest_jux.text import parse_size
-
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from pytest_jux.config_sources import Places
@@ -69,41 +68,40 @@ def text_of(option: Option, raw: object) -> str:
     if isinstance(raw, (str, int, float, os.PathLike)):
         return str(raw).strip()
     if isinstance(raw, (list, tuple)) and option.type in {"list", "pairs"}:
+        if any(isinstance(item, (list, tuple)) for item in raw):
+            raise InvalidValue(option.expected)
         return "\n".join(text_of(option, item) for item in raw)
     raise InvalidValue(option.expected)
 
 
 def value_of(option: Option, text: str, base: Path, places: Places) -> Any:  # noqa: ANN401 - the table says which type
     """Return what `text` means for this option; `base` is the directory that relative paths start from."""
-    if not text:
+    if not text or ("\n" in text and option.type not in {"list", "pairs"}) or "\0" in text:
         raise InvalidValue(option.expected)
-    if option.type == "list":
-        return tuple(item for item in re.split(r"[\s,]+", text) if item)
-    if option.type == "pairs":
-        return _pairs(option, text)
-    if "\n" in text or "\0" in text:
+    return Secret(text) if option.secret else _READERS[option.type](option, text, base, places)
+
+
+def _bool(option: Option, text: str, *_: object) -> bool:
+    if text.lower() not in _BOOLEANS:
         raise InvalidValue(option.expected)
-    match option.type:
-        case "bool":
-            return _or_invalid(option, _BOOLEANS.get(text.lower()))
-        case "int" | "float":
-            return _number(option, text)
-        case "size":
-            return _size(option, text)
-        case "path":
-            return _path(option, text, base, places)
-        case "enum":
-            return _or_invalid(option, text if text in option.choices else None)
-    return Secret(text) if option.secret else text
+    return _BOOLEANS[text.lower()]
 
 
-def _or_invalid(option: Option, value: bool | str | None) -> bool | str:
-    if value is None:
+def _enum(option: Option, text: str, *_: object) -> str:
+    if text not in option.choices:
         raise InvalidValue(option.expected)
-    return value
+    return text
 
 
-def _number(option: Option, text: str) -> float:
+def _str(_option: Option, text: str, *_: object) -> str:
+    return text
+
+
+def _list(_option: Option, text: str, *_: object) -> tuple[str, ...]:
+    return tuple(item for item in re.split(r"[\s,]+", text) if item)
+
+
+def _number(option: Option, text: str, *_: object) -> float:
     try:
         number = int(text) if option.type == "int" else float(text)
     except ValueError:
@@ -115,17 +113,19 @@ def _number(option: Option, text: str) -> float:
     return number
 
 
-def _size(option: Option, text: str) -> int:
+def _size(option: Option, text: str, *_: object) -> int:
+    from pytest_jux.text import parse_size  # noqa: PLC0415 - the tables of Unicode, which most runs do not need
+
     try:
         return parse_size(text)
     except ValueError:
         raise InvalidValue(option.expected) from None
 
 
-def _pairs(option: Option, text: str) -> tuple[tuple[str, str], ...]:
-    """Split `team=payments, tier=3` at new lines and at the commas that another `name=` follows."""
+def _pairs(option: Option, text: str, *_: object) -> tuple[tuple[str, str], ...]:
+    """Split `team=payments, tier=3` at new lines and at the commas that another `name=` or the line's end follows."""
     pairs: dict[str, str] = {}
-    for part in re.split(r"\n|,(?=\s*[\w.-]+\s*=)", text):
+    for part in re.split(r"\n|,(?=\s*(?:[\w.-]+\s*=|\n|\Z))", text):
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not (name or equals or value):
             continue
@@ -151,3 +151,16 @@ def _path(option: Option, text: str, base: Path, places: Places) -> Path:
     if expanded.startswith("~"):
         raise InvalidValue(f"{option.expected}; there is no such user")
     return base / expanded
+
+
+_READERS: dict[str, Callable[[Option, str, Path, Places], Any]] = {
+    "bool": _bool,
+    "str": _str,
+    "int": _number,
+    "float": _number,
+    "enum": _enum,
+    "path": _path,
+    "list": _list,
+    "size": _size,
+    "pairs": _pairs,
+}

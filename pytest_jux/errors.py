@@ -220,6 +220,10 @@ class StorageError(JuxError):
         self.reason = reason
 
 
+class StoreBusy(StorageError):
+    """Another process is changing the same report, and did not get done in time."""
+
+
 class InvalidHash(JuxError):
     """A name is not a canonical hash, nor an abbreviation of one."""
 

@@ -2,80 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import fnmatch
 import getpass
 import os
 import platform
 import re
-import signal
 import socket
-import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_jux import __version__
+from pytest_jux.ci import job_facts, recognise
+from pytest_jux.git import ask_git
+from pytest_jux.remotes import urls_without_userinfo
+from pytest_jux.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-# Up to white space, or to a comma or the like that another URL follows: a password may have commas, too.
-_URL = r"[A-Za-z][\w+.-]*://(?:(?![,;|]+[A-Za-z][\w+.-]*://)\S)+"
-GIT_TIME_LIMIT = 2.0  # seconds, for all that git is asked
 _SECRET = re.compile(r"TOKEN|SECRET|PASS|_?PWD|KEY|CREDENTIAL|AUTH|COOKIE|SIGNATURE", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Provider:
-    """A CI service: the variable that gives it away, and those that name the job (documented by each service)."""
-
-    name: str
-    marker: str
-    build_id: str = ""
-    job: str = ""
-    attempt: str = ""
-    branch: tuple[str, ...] = ()
-    url: str = ""  # a template of variables, such as "{SERVER}/runs/{ID}"
-    variables: tuple[str, ...] = ()
-
-
-_PROVIDERS = (
-    Provider(
-        "github",
-        "GITHUB_ACTIONS",
-        "GITHUB_RUN_ID",
-        "GITHUB_JOB",
-        "GITHUB_RUN_ATTEMPT",
-        ("GITHUB_HEAD_REF", "GITHUB_REF_NAME"),
-        "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/actions/runs/{GITHUB_RUN_ID}",
-        ("GITHUB_WORKFLOW", "GITHUB_EVENT_NAME", "GITHUB_REF", "GITHUB_SHA", "GITHUB_ACTOR", "RUNNER_OS"),
-    ),
-    Provider(
-        "gitlab",
-        "GITLAB_CI",
-        "CI_PIPELINE_ID",
-        "CI_JOB_ID",
-        "",
-        ("CI_COMMIT_REF_NAME",),
-        "{CI_JOB_URL}",
-        ("CI_JOB_NAME", "CI_JOB_STAGE", "CI_COMMIT_SHA", "CI_PIPELINE_SOURCE", "CI_NODE_INDEX", "CI_NODE_TOTAL"),
-    ),
-    Provider(
-        "jenkins",
-        "JENKINS_URL",
-        "BUILD_ID",
-        "JOB_NAME",
-        "",
-        ("BRANCH_NAME",),
-        "{BUILD_URL}",
-        ("BUILD_NUMBER", "NODE_NAME", "STAGE_NAME", "CHANGE_ID"),
-    ),
-    Provider("generic", "CI"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +41,10 @@ class EnvironmentMetadata:
     git: Mapping[str, str] = field(default_factory=dict)
     ci: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what is known as JSON values: the user's keys at the top, `git`, `ci` and `env` as objects."""
+        """Return what is known as JSON values: the plain facts at the top, `git`, `ci`, `env`, `extra` as objects."""
         facts: dict[str, Any] = {name: getattr(self, name) for name in _SIMPLE if getattr(self, name)}
         facts.update({name: dict(getattr(self, name)) for name in _GROUPS if getattr(self, name)})
         return facts
@@ -104,12 +53,18 @@ class EnvironmentMetadata:
         """Return what is known as the names and values of JUnit XML properties, in a fixed order."""
         named = [("project", self.project)] if self.project else []
         named += [(f"jux:{name}", getattr(self, name)) for name in _SIMPLE if name != "project" and getattr(self, name)]
-        for group in _GROUPS:
-            named += [(f"{group}:{name}", value) for name, value in getattr(self, group).items() if value]
+        for group, prefix in _GROUPS.items():
+            named += [(f"{prefix}:{name}", value) for name, value in getattr(self, group).items() if value]
         return named
 
 
-_GROUPS = ("git", "ci", "env")
+# Groups of fields, and the prefix of their properties. That of extra fields is such that none can pose as another fact.
+_GROUPS = {"git": "git", "ci": "ci", "env": "env", "extra": "jux:extra"}
+_GROUP_FIELDS = {
+    "git": ("commit", "branch", "status", "remote"),
+    "ci": ("provider", "build_id", "job", "attempt", "shard", "build_url"),
+}
+_OPEN_GROUPS = ("env:", "extra:", "jux:extra:")  # whose names are not known beforehand
 _SIMPLE = (
     "project",
     "hostname",
@@ -128,6 +83,7 @@ def capture_metadata(
     project: str = "",
     environ: Mapping[str, str] | None = None,
     env_patterns: Iterable[str] = (),
+    extra: Mapping[str, str] | Iterable[tuple[str, str]] = (),
     exclude: Iterable[str] = (),
 ) -> EnvironmentMetadata:
     """Return the metadata of a run in `directory` (default: here).
@@ -137,159 +93,90 @@ def capture_metadata(
         project: the project's name; default the last part of git's remote, else the directory's name.
         environ: environment variables; default the process's own.
         env_patterns: shell patterns of further variables to record. Names that look secret are never recorded.
-        exclude: fields to leave out, such as `username`, `git`, `git:remote` or `env:CI_*`.
+        extra: further fields by name; of two with one name the last counts. `refused_names` tells what is left out.
+        exclude: fields to leave out, such as `username`, `git`, `git:remote`, `env:CI_*` or `extra:team`.
     """
     environ = os.environ if environ is None else environ
     directory = directory or Path.cwd()
     excluded = tuple(exclude)
 
     def kept(group: str, values: Mapping[str, str]) -> dict[str, str]:
-        return {k: v for k, v in values.items() if v and not _matches(excluded, group, f"{group}:{k}")}
+        return {
+            visible(name): _storable(value)
+            for name, value in values.items()
+            if value and not _matches(excluded, group, f"{group}:{name}", f"{_GROUPS[group]}:{name}")
+        }
 
     def field_value(name: str, value: str) -> str:
-        return "" if _matches(excluded, name, f"jux:{name}") else value
+        return "" if _matches(excluded, name, f"jux:{name}") else _storable(value)
 
-    git = ask_git(directory) if "git" not in excluded else {}
-    ci, env = _ask_ci(environ, env_patterns)
-    if ci.get("branch") and git.get("branch", "") in {"", "HEAD"}:
-        git["branch"] = ci["branch"]  # CI services check out a commit, not a branch
-    ci.pop("branch", None)
+    git = ask_git(directory) if not _matches(excluded, "git") else {}
+    facts, env = _ask_ci(environ, env_patterns)
+    commit, branch = facts.pop("commit", ""), facts.pop("branch", "")
+    if commit and not git:
+        git["commit"] = commit  # many images to test in have no git
+    if branch and git.get("branch", "") in {"", "HEAD"}:
+        git["branch"] = branch  # CI services check out a commit, not a branch
     name = project or _project_of(git.get("remote", "")) or directory.resolve().name
     return EnvironmentMetadata(
         hostname=field_value("hostname", socket.gethostname()),
         username=field_value("username", _username()),
-        platform=field_value("platform", platform.platform()),
+        platform=field_value("platform", _platform()),
         python_version=field_value("python_version", sys.version.replace("\n", " ")),
         pytest_version=field_value("pytest_version", _pytest_version()),
         pytest_jux_version=field_value("pytest_jux_version", __version__),
         timestamp=field_value("timestamp", dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")),
         project=field_value("project", name),
         git=kept("git", git),
-        ci=kept("ci", ci),
+        ci=kept("ci", facts),
         env=kept("env", env),
+        extra=kept("extra", _clean_extra(extra)),
     )
 
 
-def ask_git(directory: Path, time_limit: float = GIT_TIME_LIMIT) -> dict[str, str]:
-    """Return `commit`, `branch`, `status` (clean or dirty) and `remote` (without user information), as far as known.
-
-    git has no one command for all of it, so two run side by side; both are killed at the time limit (seconds).
-    """
-    deadline = time.monotonic() + time_limit
-    state = _start_git(directory, "status", "--porcelain=v2", "--branch", "--untracked-files=no")
-    remote = _start_git(directory, "config", "--get", "remote.origin.url")
-    answers = [_finish_git(process, deadline) for process in (state, remote)]
-    facts = _read_status(answers[0])
-    if answers[1].strip():
-        facts["remote"] = without_userinfo(answers[1].strip())
-    return facts
+def refused_names(names: Iterable[str]) -> list[str]:
+    """Return those of the names of variables or extra fields that are never recorded, because they look secret."""
+    return [name for name in names if not name or _SECRET.search(name)]
 
 
-def without_userinfo(url: str) -> str:
-    """Return a URL or git remote without user, password, query and fragment.
-
-    Understands `https://user:password@host/path`, `ssh://`, `user@host:path`, and passwords with an unescaped `@` or
-    `/` in them.
-    """
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return _scp_without_userinfo(url)
-    authority, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
-    if "@" not in authority and ":" in authority and not authority.startswith("[") and re.search("[^/]@", path):
-        # Not a port, but a password with a slash in it; where it could be either, the safe reading counts.
-        authority, slash, path = path.rpartition("@")[2].partition("/")
-    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+def known_fields() -> frozenset[str]:
+    """Return the names that `exclude` knows, apart from those of single variables (`env:…`) and extra fields."""
+    named = [f"{group}:{name}" for group, names in _GROUP_FIELDS.items() for name in names]
+    return frozenset([*_SIMPLE, *(f"jux:{name}" for name in _SIMPLE), *_GROUPS, *named])
 
 
-def _scp_without_userinfo(remote: str) -> str:
-    """Return `host:path` of git's `user@host:path`; a local path is returned as it is."""
-    before, colon, _ = remote.partition(":")
-    if not colon or "/" in before:
-        return remote
-    if "@" in before:
-        return remote[before.rindex("@") + 1 :]
-    rests = [remote[match.end() :] for match in re.finditer("@", remote)]  # user:password@host:path
-    return next((rest for rest in reversed(rests) if ":" in rest), remote)
+def unknown_exclusions(patterns: Iterable[str]) -> list[str]:
+    """Return those of the patterns for `exclude` that cannot match any field, such as a misspelt `hostnme`."""
+    known = known_fields()
+    return [p for p in patterns if not any(fnmatch.fnmatchcase(name, p) for name in known) and not _may_be_open(p)]
 
 
-def _urls_without_userinfo(text: str) -> str:
-    return re.sub(_URL, lambda match: without_userinfo(match.group()), text)
-
-
-def _start_git(directory: Path, *arguments: str) -> subprocess.Popen[bytes] | None:
-    environ = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
-    command = ["git", "-c", "core.fsmonitor=false", *arguments]
-    try:
-        return subprocess.Popen(  # noqa: S603 - fixed arguments, no shell
-            command,
-            start_new_session=True,  # so that what git itself starts can be stopped with it
-            cwd=directory,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-    except OSError:  # there is no git
-        return None
-
-
-def _finish_git(process: subprocess.Popen[bytes] | None, deadline: float) -> str:
-    if process is None:
-        return ""
-    try:
-        output, _ = process.communicate(timeout=max(0.0, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        with contextlib.suppress(OSError):
-            if hasattr(os, "killpg"):
-                os.killpg(process.pid, signal.SIGKILL)
-        process.kill()
-        if process.stdout is not None:
-            process.stdout.close()
-        process.wait()
-        return ""
-    return output.decode("utf-8", "replace") if process.returncode == 0 else ""
-
-
-def _read_status(output: str) -> dict[str, str]:
-    facts: dict[str, str] = {}
-    for line in output.splitlines():
-        if line.startswith("# branch.oid ") and not line.endswith("(initial)"):
-            facts["commit"] = line.split()[-1]
-        elif line.startswith("# branch.head "):
-            head = line.removeprefix("# branch.head ")
-            facts["branch"] = "HEAD" if head == "(detached)" else head
-        elif not line.startswith("#"):
-            facts["status"] = "dirty"
-    if facts:
-        facts.setdefault("status", "clean")
-    return facts
+def _may_be_open(pattern: str) -> bool:
+    """Tell whether a pattern can match the name of a variable or of an extra field."""
+    fixed = re.split(r"[*?\[]", pattern, maxsplit=1)[0]  # what a name must begin with
+    if fixed == pattern:
+        return any(pattern.startswith(group) and pattern != group for group in _OPEN_GROUPS)
+    return any(group.startswith(fixed) or fixed.startswith(group) for group in _OPEN_GROUPS)
 
 
 def _ask_ci(environ: Mapping[str, str], patterns: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
-    provider = next((p for p in _PROVIDERS if environ.get(p.marker, "").lower() not in {"", "false", "0"}), None)
-    chosen: list[str] = []
-    facts: dict[str, str] = {}
-    if provider is not None:
-        chosen += ["CI", *provider.variables]
-        facts = {
-            "provider": provider.name,
-            "build_id": environ.get(provider.build_id, ""),
-            "job": environ.get(provider.job, ""),
-            "attempt": environ.get(provider.attempt, ""),
-            "branch": next((environ[name] for name in provider.branch if environ.get(name)), ""),
-            "build_url": without_userinfo(_fill(provider.url, environ)),
-        }
-    chosen += [name for name in environ if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
-    named = [name for name in sorted(set(chosen)) if name in environ and not _SECRET.search(name)]
-    env = {name: _urls_without_userinfo(environ[name]) for name in named}
-    return {name: value for name, value in facts.items() if value}, env
+    provider = recognise(environ)
+    facts = job_facts(provider, environ, urls_without_userinfo) if provider else {}
+    chosen = {"CI", *provider.variables} if provider else set()
+    for pattern in patterns:
+        chosen.update(name for name in environ if fnmatch.fnmatchcase(name, pattern))
+    named = [name for name in sorted(chosen) if name in environ and not refused_names([name])]
+    return facts, {name: urls_without_userinfo(environ[name]) for name in named}
 
 
-def _fill(template: str, environ: Mapping[str, str]) -> str:
-    names = re.findall(r"\{(\w+)\}", template)
-    if not names or not all(environ.get(name) for name in names):
-        return ""
-    return re.sub(r"\{(\w+)\}", lambda match: environ[match.group(1)], template)
+def _clean_extra(extra: Mapping[str, str] | Iterable[tuple[str, str]]) -> dict[str, str]:
+    fields = dict(extra)
+    return {name: urls_without_userinfo(value) for name, value in fields.items() if not refused_names([name])}
+
+
+def _storable(value: str) -> str:
+    """Return a text that every encoding of Unicode can hold: bytes that are no text are shown as escapes."""
+    return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _matches(patterns: tuple[str, ...], *names: str) -> bool:
@@ -305,6 +192,19 @@ def _username() -> str:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):  # no passwd entry, and no variable that names the user
         return ""
+
+
+def _platform() -> str:
+    """Return `platform.platform()`, which would run the program `uname` first thing to learn the processor's name."""
+    named = vars(platform.uname())
+    asks = sys.platform == "linux" and "processor" not in named
+    if asks:
+        named["processor"] = ""  # which platform.platform() leaves out of its answer, as it does with the machine's
+    try:
+        return platform.platform()
+    finally:
+        if asks:
+            del named["processor"]
 
 
 def _pytest_version() -> str:

@@ -1,4 +1,4 @@
-"""What happens to a report when a run ends: sign, prove the signature, replace the file, store."""
+"""What happens to a report when a run ends: sign, prove the signature, replace the file, store, queue."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pytest_jux.canonicalizer import canonical_hash
-from pytest_jux.document import DEFAULT_LIMITS
+from pytest_jux.canonicalizer import canonical_digest, without_signatures
+from pytest_jux.canonicalizer import identity as identity_of
+from pytest_jux.document import DEFAULT_LIMITS, parse
 from pytest_jux.errors import FileProblem, JuxError, PassphraseMissing, ReportTooLarge
 from pytest_jux.files import read_file, reason_of, replace_file
+from pytest_jux.metadata import capture_metadata
+from pytest_jux.report import read
 from pytest_jux.signer import sign_report
 from pytest_jux.verifier import Trust, verify_report
 
@@ -20,8 +23,11 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
+    from pytest_jux.inventory import StoredReport
     from pytest_jux.keys import PrivateKey
-    from pytest_jux.storage import ReportStorage, StoredReport
+    from pytest_jux.metadata import EnvironmentMetadata
+    from pytest_jux.report import Summary
+    from pytest_jux.storage import ReportStorage
     from pytest_jux.verifier import Verified
 
 
@@ -46,7 +52,7 @@ class Signed:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A step did not succeed; `step` is `sign` or `store`."""
+    """A step did not succeed; `step` is `read`, `sign`, `store` or `queue`."""
 
     step: str
     error: JuxError
@@ -59,6 +65,7 @@ class Outcome:
     canonical_hash: str | None = None
     signed: Signed | None = None
     stored: StoredReport | None = None
+    is_queued: bool = False
     failures: tuple[Failed, ...] = ()
 
 
@@ -96,6 +103,21 @@ def read_passphrase(variable: str | None, file: Path | None) -> bytes | None:
     return None
 
 
+def configured_metadata(settings: Mapping[str, Any], directory: Path | None = None) -> EnvironmentMetadata:
+    """Return the metadata of a run in `directory` as the configuration wants it.
+
+    Variables that hold secrets because the configuration says so are left out, whatever they are called.
+    """
+    named = (settings["jux_key_passphrase_env"], settings["jux_api_key_env"])
+    return capture_metadata(
+        directory,
+        project=settings["jux_project"] or "",
+        env_patterns=settings["jux_metadata_env"],
+        extra=settings["jux_metadata_extra"],
+        exclude=(*settings["jux_metadata_exclude"], *(f"env:{name}" for name in named if name)),
+    )
+
+
 def sign_and_check(data: bytes, credentials: Credentials, *, replace: bool = False) -> Signed:
     """Return the signed report after our own verifier has accepted it; raises as `sign_report` and `verify_report`."""
     signed = sign_report(data, credentials.key, credentials.certificate, replace=replace)
@@ -108,10 +130,13 @@ def process_report(
     credentials: Credentials | None = None,
     storage: ReportStorage | None = None,
     metadata: Mapping[str, Any] | None = None,
+    keep: bool = True,
+    queue: bool = False,
 ) -> Outcome:
-    """Sign the report file `path` in place and store it, as far as asked for; no step's failure stops the others.
+    """Sign the report file `path` in place, store it and queue it, as far as asked for.
 
-    A report that could not be signed stays exactly as it was, and is stored so.
+    No step's failure stops the others. A report that could not be signed stays exactly as it was; it is stored so, but
+    not queued. `keep` false means that it is only queued.
     """
     failures: list[Failed] = []
     signed: Signed | None = None
@@ -127,15 +152,32 @@ def process_report(
         except JuxError as error:
             signed = None
             failures.append(Failed("sign", error))
-    stored: StoredReport | None = None
-    identity: str | None = None
     try:
-        identity = signed.evidence.canonical_hash if signed else canonical_hash(data)
-        if storage is not None:
-            stored = storage.store(data, identity, metadata, signed=signed is not None)
+        identity, summary = _describe(data, signed)
     except JuxError as error:
-        failures.append(Failed("store", error))
-    return Outcome(identity, signed, stored, tuple(failures))
+        return Outcome(None, signed, failures=(*failures, Failed("store", error)))
+    stored: StoredReport | None = None
+    is_queued = False
+    if storage is not None and keep:
+        try:
+            stored = storage.store(data, identity, metadata, signed=signed is not None, summary=summary)
+        except JuxError as error:
+            failures.append(Failed("store", error))
+    if storage is not None and queue and signed is not None:
+        try:
+            storage.enqueue(data, identity, {**(metadata or {}), "summary": summary.to_dict()})
+            is_queued = True
+        except JuxError as error:
+            failures.append(Failed("queue", error))
+    return Outcome(identity, signed, stored, is_queued, tuple(failures))
+
+
+def _describe(data: bytes, signed: Signed | None) -> tuple[str, Summary]:
+    """Return identity and counts, from the tree that was verified where there is one."""
+    if signed is not None:
+        return signed.evidence.canonical_hash, read(signed.evidence.root).summary
+    root = without_signatures(parse(data))
+    return identity_of(canonical_digest(root, len(data))), read(root).summary
 
 
 def _trust_in(credentials: Credentials) -> Trust:

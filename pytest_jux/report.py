@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import re
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pytest_jux.document import local_name
@@ -87,6 +87,10 @@ class Summary:
     skipped: int
     flaky: int
     time: float
+
+    def to_dict(self) -> dict[str, int | float]:
+        """Return the counts as JSON values, the time rounded to microseconds."""
+        return {**asdict(self), "time": round(self.time, 6)}
 
 
 @dataclass(frozen=True, slots=True)

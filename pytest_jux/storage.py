@@ -1,37 +1,62 @@
 """Reports on disk under their own hashes. The files are the truth; there is no index that could disagree with them.
 
-<root>/reports/sha256-<64 hex>.xml     the report
-<root>/metadata/sha256-<64 hex>.json   what is known about it; written last, so that it vouches for the report
+<root>/reports/sha256-<64 hex>.xml      the report
+<root>/metadata/sha256-<64 hex>.json    what is known about it; written last, so that it vouches for the report
+<root>/queue/…xml and .json             waiting to be published; there is no entry without its JSON
+<root>/rejected/…xml and .json          refused by the server for good, with its reason; as above
+<root>/published/…json                  the server's answer to a report that it has
+<root>/locks/00 … ff                    empty; whoever changes something about a report holds the lock of its hash
+
+Readers need no lock: files get their names when they are whole and on the disk. The locks belong to the kernel and die
+with their owner.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import errno
 import json
 import os
 import re
-import stat
+import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_jux.canonicalizer import canonical_hash, signatures
-from pytest_jux.document import parse
-from pytest_jux.dsig import DSIG
-from pytest_jux.errors import AmbiguousHash, InvalidHash, JuxError, ReportNotStored, StorageError
-from pytest_jux.files import make_private_directory, reason_of, write_atomically
+from pytest_jux import inventory
+from pytest_jux.errors import AmbiguousHash, InvalidHash, JuxError, ReportNotStored, StorageError, StoreBusy
+from pytest_jux.files import (
+    Busy,
+    claimed,
+    locked,
+    make_private_directory,
+    new_file,
+    read_regular,
+    reason_of,
+    sweep_strays,
+    sync_directory,
+    write_atomically,
+)
+from pytest_jux.inventory import DIRECTORIES, METADATA, PUBLISHED, QUEUE, REJECTED, REPORTS, Inventory, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+    from pytest_jux.files import OpenFile
+    from pytest_jux.inventory import Statistics, StoredReport
+    from pytest_jux.report import Summary
 
 _HASH = re.compile(r"sha256:[0-9a-f]{64}")
-_ABBREVIATION = re.compile(r"(?:sha256[:-])?([0-9a-f]{4,64})", re.IGNORECASE)
-_NAME = re.compile(r"sha256-([0-9a-f]{64})\.xml")
-# Neither follow a link nor wait for the writer of a pipe that somebody put there.
-_READ_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-_STRAY_AGE = 24 * 60 * 60  # seconds after which a temporary file belongs to nobody who still lives
+_ABBREVIATION = re.compile(r"(?:sha256[:-])?([0-9a-f]{4,64})(?:\.\.\.|…)?", re.IGNORECASE)
+_REMOVAL_TIME = 0.5  # seconds; a removal can be tried again
+_LOCK_TIME = 10.0  # seconds to wait for another process, which needs milliseconds
+# What stands in a report's place and is none: a link, a pipe, a directory.
+_NOT_OURS = {errno.ELOOP, errno.EMLINK, errno.EINVAL}
+_LOCKS = "locks"
+_ENTRY = re.compile(r"sha256-[0-9a-f]{64}\.(xml|json)")
+_COUNTS = ("tests", "failures", "errors", "skipped")
+_LARGEST_RECORD = 10_000_000  # bytes; a larger one is none of ours
 
 
 def default_storage_path() -> Path:
@@ -51,97 +76,281 @@ def default_storage_path() -> Path:
     return path
 
 
-@dataclass(frozen=True, slots=True)
-class StoredReport:
-    """One report in the store. `size` is in bytes, `stored_at` is the file's own time in UTC."""
-
-    canonical_hash: str
-    path: Path
-    size: int
-    stored_at: dt.datetime
-
-
 class ReportStorage:
     """A report store under `root` (default: the user's data directory).
 
     A `root` whose last part is `reports` means its parent, because that is where the reports themselves then are.
-    Directories are made when something is first stored.
+    Directories are made when something is first stored. Methods raise InvalidHash for what is not a full canonical
+    hash, and StorageError for what the system refuses.
     """
 
     def __init__(self, root: Path | str | None = None) -> None:
         path = default_storage_path() if root is None else Path(root)
-        self.root = path.parent if path.name == "reports" else path
-        self.reports = self.root / "reports"
-        self.metadata_directory = self.root / "metadata"
+        if "\0" in str(path):
+            raise StorageError(path, "use", "its name has a NUL character")
+        self.root = path.parent if path.name == REPORTS else path
+        self.reports = self.root / REPORTS
+        self.metadata_directory = self.root / METADATA
+        self.queue = self.root / QUEUE
+        self.rejected = self.root / REJECTED
+        self.published = self.root / PUBLISHED
+        self._claims: dict[str, OpenFile] = {}
+
+    # --- writing
 
     def path_of(self, canonical_hash: str) -> Path:
-        """Return where the report with this full hash is kept, whether or not it is there; raises InvalidHash."""
+        """Return where the report with this full hash is kept, whether or not it is there."""
         return self.reports / f"{_file_name(canonical_hash)}.xml"
 
     def store(
-        self, data: bytes, identity: str, metadata: Mapping[str, Any] | None = None, *, signed: bool | None = None
+        self,
+        data: bytes,
+        identity: str,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        signed: bool | None = None,
+        summary: Summary | None = None,
     ) -> StoredReport:
         """Keep `data` under its canonical hash `identity` and return where it is; when this returns, it is on the disk.
 
-        A report that is there already is kept if it has the same bytes, or is signed and `data` is not.
+        A report that is there already is kept if it has the same bytes, or is signed and `data` is not; what was known
+        about it is kept in any case. `signed` and `summary` save a second look at what the caller knows.
 
         Raises:
-            StorageError: nothing was stored; an older entry is as it was.
+            StorageError: it is not stored for sure; an older entry is whole.
         """
         path = self.path_of(identity)
-        facts = dict(metadata or {})
-        facts["canonical_hash"] = identity
-        facts.setdefault("stored_at", dt.datetime.now(dt.UTC).isoformat(timespec="seconds"))
-        document = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=True).encode()
+        record = self.metadata_directory / f"{path.stem}.json"
         signed = _is_signed(data) if signed is None else signed
-        target = path
-        try:
-            for directory in (self.reports, self.metadata_directory):
-                make_private_directory(directory)
-                _sweep(directory)
-            is_new = not path.exists()
-            if not self._keeps(identity, data, signed=signed):
-                write_atomically(path, data)
-            target = self._metadata_path(identity)
-            try:
-                write_atomically(target, document)
-            except OSError:
-                if is_new:
-                    path.unlink(missing_ok=True)
-                raise
-            return _entry(path, identity)
-        except OSError as error:
-            raise StorageError(target, "store", reason_of(error)) from None
+        facts = {"stored_at": _now(), **(metadata or {}), "canonical_hash": identity, "signed": signed}
+        facts |= {} if summary is None else {"summary": summary.to_dict()}
+        with self._changing(identity, "store", path, self.reports, self.metadata_directory):
+            older = _existing(path)
+            known = _read_for_update(record, identity)
+            facts |= known | {"signed": signed}
+            if older is not None and _keeps(older[0], identity, data, signed=signed):
+                facts["signed"] = signed or older[0] != data
+                if facts != known:
+                    write_atomically(record, _json(facts), sync=False)
+            else:
+                self._place(path, data, record, _json(facts))
+            if older is not None:
+                _touch(path, older[1])
+            for directory in (self.reports, self.metadata_directory, self.root):
+                sync_directory(directory)
+            found = path.stat()
+            status = self._status(path.stem)
+        return inventory.StoredReport(identity, path, found.st_size, inventory.moment(found.st_mtime_ns), status)
 
-    def read(self, canonical_hash: str) -> bytes:
-        """Return the exact bytes of the report with this full hash; raises ReportNotStored or StorageError."""
-        path = self.path_of(canonical_hash)
+    def enqueue(self, data: bytes, identity: str, metadata: Mapping[str, Any] | None = None) -> None:
+        """Let `data` wait to be published, stored or not; on return the entry is on the disk.
+
+        Raises:
+            StorageError: it does not wait for sure; an older entry is whole.
+        """
+        facts = {"canonical_hash": identity, "queued_at": _now(), "attempts": 0, "metadata": dict(metadata or {})}
+        record = self.queue / f"{_file_name(identity)}.json"
+        with self._changing(identity, "queue", record, self.queue):
+            self._write_entry(record, data, facts)
+
+    @contextlib.contextmanager
+    def claim(self, identity: str) -> Iterator[bool]:
+        """Hold a queue entry, so that nobody else sends or removes it; false if somebody does, or if it is gone."""
+        record = self.queue / f"{_file_name(identity)}.json"
         try:
-            descriptor = os.open(path, _READ_FLAGS)
-            with os.fdopen(descriptor, "rb") as file:
-                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                    raise StorageError(path, "read", "it is not a regular file")
-                return file.read()
-        except FileNotFoundError:
-            raise ReportNotStored(canonical_hash) from None
+            held = claimed(record)
+        except Busy:
+            held = None
         except OSError as error:
-            raise StorageError(path, "read", reason_of(error)) from None
+            raise StorageError(record, "read", reason_of(error)) from None
+        if held is None:
+            yield False
+            return
+        self._claims[identity] = held
+        try:
+            yield True
+        finally:
+            del self._claims[identity]
+            held.close()
+
+    def mark_published(self, identity: str, answer: Mapping[str, Any] | None = None) -> None:
+        """Record that the server has a report, with its answer, and take what was claimed out of the queue."""
+        record = self.published / f"{_file_name(identity)}.json"
+        facts = {"canonical_hash": identity, "published_at": _now(), "answer": dict(answer or {})}
+        with self._changing(identity, "update", record, self.published):
+            if os.path.lexists(self.path_of(identity)):
+                write_atomically(record, _json(facts))
+                sync_directory(self.root)
+            self._drop_claimed(identity)
+            _drop_entry(self.rejected / record.name)
+
+    def mark_rejected(self, identity: str, reason: Mapping[str, Any] | None = None) -> None:
+        """Move a report from the queue to those that the server refuses, with its reason."""
+        record = self.rejected / f"{_file_name(identity)}.json"
+        with self._changing(identity, "update", record, self.rejected):
+            facts = _read_for_update(self.queue / record.name, identity)
+            facts |= {"canonical_hash": identity, "rejected_at": _now()}
+            data = self._bytes(identity, (QUEUE, REJECTED, REPORTS))
+            self._write_entry(record, data, facts | {"reason": dict(reason or {})})
+            self._drop_claimed(identity)
+
+    def requeue(self, identity: str) -> None:
+        """Let a report that was rejected wait to be published again."""
+        record = self.queue / f"{_file_name(identity)}.json"
+        with self._changing(identity, "queue", record, self.queue):
+            known = _read_for_update(self.rejected / record.name, identity).get("metadata")
+            facts = {"canonical_hash": identity, "queued_at": _now(), "attempts": 0, "metadata": known or {}}
+            self._write_entry(record, self._bytes(identity, (REJECTED, REPORTS)), facts)
+            _drop_entry(self.rejected / record.name)
+
+    def remove(self, report: StoredReport, *, queued: bool = False) -> bool:
+        """Remove a report with all that is known about it; true if it is gone.
+
+        It stays if it was stored again since it was listed, if somebody is using it, and, unless `queued`, while it
+        waits to be published. Call `flush` after the last one.
+        """
+        identity = report.canonical_hash
+        name = _file_name(identity)
+        waiting = self.queue / f"{name}.json"
+        try:
+            with self._changing(identity, "remove", report.path, seconds=_REMOVAL_TIME):
+                if not queued and os.path.lexists(waiting):
+                    return False
+                for path in {report.path, self.path_of(identity)}:
+                    with contextlib.suppress(FileNotFoundError):
+                        if inventory.moment(path.lstat().st_mtime_ns) != report.stored_at:
+                            return False  # it was stored again
+                with self.claim(identity) as is_ours:
+                    if not is_ours and os.path.lexists(waiting):
+                        return False  # it is being sent
+                    self._drop_claimed(identity)
+                _drop_entry(self.rejected / waiting.name)
+                for path in (self.published / waiting.name, self._record_of(identity), self.path_of(identity)):
+                    path.unlink(missing_ok=True)
+        except StoreBusy:
+            return False
+        return True
+
+    def flush(self) -> None:
+        """Flush the directories, so that what was removed stays so."""
+        for name in DIRECTORIES:
+            try:
+                if (self.root / name).is_dir():
+                    sync_directory(self.root / name)
+            except OSError as error:
+                raise StorageError(self.root / name, "update", reason_of(error)) from None
+
+    def sweep(self) -> int:
+        """Remove what killed processes left, and return how many files: temporary ones, and halves of entries."""
+        return sum(sweep_strays(self.root / name) for name in DIRECTORIES) + sum(
+            self._sweep_entries(directory) for directory in (self.queue, self.rejected)
+        )
+
+    def discard(self, path: Path, *, unless: Callable[[], bool]) -> bool:
+        """Remove a file of the store that belongs to nothing; true if it is gone.
+
+        `unless` is asked while nobody can change anything about the report that the file is named after.
+        """
+        identity = path.stem.replace("-", ":", 1)
+        with self._changing(identity, "remove", path, seconds=_REMOVAL_TIME):
+            if unless():
+                return False
+            path.unlink(missing_ok=True)
+        return True
+
+    @contextlib.contextmanager
+    def holding(self, identity: str) -> Iterator[None]:
+        """Keep others from changing anything about a report meanwhile; where nothing was ever stored, nobody can."""
+        locks = self.root / _LOCKS
+        if not locks.is_dir():
+            yield
+            return
+        with self._changing(identity, "read", locks, seconds=_REMOVAL_TIME):
+            yield
+
+    # --- reading
+
+    def read(self, canonical_hash: str, *, waiting: bool = False) -> bytes:
+        """Return the exact bytes of the report with this full hash, also of one that only waits or was rejected.
+
+        With `waiting`, what is to be published, which may be better signed than what is stored.
+
+        Raises:
+            ReportNotStored, StorageError: it is not there, or cannot be read.
+        """
+        try:
+            return self._bytes(canonical_hash, (QUEUE, REJECTED, REPORTS) if waiting else (REPORTS, QUEUE, REJECTED))
+        except OSError as error:
+            raise StorageError(error.filename or self.path_of(canonical_hash), "read", reason_of(error)) from None
 
     def metadata(self, canonical_hash: str) -> dict[str, Any]:
         """Return what is known about the report with this full hash; {} where nothing readable is."""
-        path = self._metadata_path(canonical_hash)
-        try:
-            facts = json.loads(path.read_bytes())
-        except (OSError, ValueError):
-            return {}
-        return facts if isinstance(facts, dict) else {}
+        facts = self._record(METADATA, canonical_hash)
+        if facts:
+            return facts
+        waiting = self._record(QUEUE, canonical_hash) or self._record(REJECTED, canonical_hash)
+        known = waiting.get("metadata")
+        return dict(known) if isinstance(known, dict) else {}
 
-    def list(self) -> list[StoredReport]:
-        """Return all stored reports, newest first; raises StorageError where the store cannot be read."""
-        return sorted(self._entries(), key=lambda entry: (entry.stored_at, entry.canonical_hash), reverse=True)
+    def summary(self, canonical_hash: str) -> dict[str, Any]:
+        """Return the counts of a report, as recorded when it was stored, else from the report; {} if it cannot be read.
+
+        Raises:
+            ReportNotStored: it is not there.
+        """
+        known = self.metadata(canonical_hash).get("summary")
+        if isinstance(known, dict) and all(isinstance(known.get(name), int) for name in _COUNTS):
+            return known
+        from pytest_jux.document import parse  # noqa: PLC0415 - who lists a store needs no XML parser
+        from pytest_jux.report import read  # noqa: PLC0415 - as above
+
+        try:
+            return read(parse(self.read(canonical_hash))).summary.to_dict()
+        except ReportNotStored:
+            raise
+        except JuxError:
+            return {}
+
+    def answer(self, canonical_hash: str) -> dict[str, Any]:
+        """Return what is recorded of its publication: when, the server's answer or reason, attempts; {} if nothing."""
+        for directory in (QUEUE, REJECTED, PUBLISHED):
+            facts = self._record(directory, canonical_hash)
+            if facts:
+                return {name: value for name, value in facts.items() if name not in {"canonical_hash", "metadata"}}
+        return {}
+
+    def list(
+        self,
+        *,
+        limit: int | None = None,
+        since: dt.datetime | None = None,
+        until: dt.datetime | None = None,
+        statuses: Collection[Status] = (),
+    ) -> list[StoredReport]:
+        """Return the reports stored from `since` on and before `until`, newest first, at most `limit` of them."""
+        return Inventory(self.root).newest(limit=limit, since=since, until=until, statuses=statuses)
+
+    def statistics(self) -> Statistics:
+        """Return numbers and sizes of the whole store."""
+        return Inventory(self.root).statistics()
+
+    def find(self, canonical_hash: str) -> StoredReport:
+        """Return the stored report with this full hash; raises ReportNotStored."""
+        name = _file_name(canonical_hash)
+        for directory in (self.reports, self.queue, self.rejected):
+            path = directory / f"{name}.xml"
+            try:
+                facts = path.lstat()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise StorageError(path, "read", reason_of(error)) from None
+            moment = inventory.moment(facts.st_mtime_ns)
+            return inventory.StoredReport(canonical_hash, path, facts.st_size, moment, self._status(name))
+        raise ReportNotStored(canonical_hash)
 
     def resolve(self, abbreviation: str) -> str:
-        """Return the full hash of the stored report whose hash begins so, with or without `sha256:`.
+        """Return the full hash of the stored report whose hash begins so, with or without `sha256:` and `...`.
 
         Raises:
             InvalidHash: it is not made of at least four hexadecimal digits.
@@ -150,50 +359,153 @@ class ReportStorage:
         match = _ABBREVIATION.fullmatch(abbreviation)
         if match is None:
             raise InvalidHash(abbreviation)
-        prefix = match.group(1).lower()
-        found = sorted(f"sha256:{digits}" for _, digits in self._names() if digits.startswith(prefix))
+        found = inventory.matching(self.root, match[1].lower())
         if not found:
             raise ReportNotStored(abbreviation)
         if len(found) > 1:
             raise AmbiguousHash(abbreviation, found)
         return found[0]
 
-    def _metadata_path(self, canonical_hash: str) -> Path:
+    # --- parts
+
+    @contextlib.contextmanager
+    def _changing(
+        self, identity: str, action: str, target: Path, *directories: Path, seconds: float = _LOCK_TIME
+    ) -> Iterator[None]:
+        """Hold the lock of a hash, with these directories there; what the system refuses becomes a StorageError."""
+        lock = self.root / _LOCKS / _file_name(identity)[7:9]
+        place = target
+        try:
+            for directory in (lock.parent, *directories):
+                make_private_directory(directory)
+            place = lock
+            with locked(lock, seconds=seconds):
+                place = target
+                yield
+        except Busy as error:
+            raise StoreBusy(target, action, reason_of(error)) from None
+        except OSError as error:
+            raise StorageError(place, action if place is target else "use", reason_of(error)) from None
+
+    def _place(self, path: Path, data: bytes, record: Path, description: bytes) -> None:
+        """Give a report and its record their names, in this order; both are written before, so that the disk can."""
+        was_there = os.path.lexists(path)
+        with new_file(record.parent, description, flush=False) as file:
+            try:
+                write_atomically(path, data)
+                file.move_to(record)
+            except OSError:
+                if not was_there:
+                    with contextlib.suppress(OSError):
+                        path.unlink()
+                raise
+
+    def _write_entry(self, record: Path, data: bytes, facts: Mapping[str, Any]) -> None:
+        """Write both files of an entry, the record last; the report is a hard link to the stored one if possible."""
+        path = record.with_suffix(".xml")
+        if _read_or_none(path) != data:
+            stored = self.reports / path.name
+            if not os.path.lexists(path) and _read_or_none(stored) == data:
+                with contextlib.suppress(OSError, NotImplementedError):
+                    os.link(stored, path, follow_symlinks=False)
+            if _read_or_none(path) != data:
+                write_atomically(path, data, sync=False)
+            sync_directory(path.parent)
+        elif _read_record(record) and record.parent == self.queue:
+            facts = {}  # it waits already
+        if facts:
+            write_atomically(record, _json(facts), sync=False)
+        sync_directory(record.parent)
+        sync_directory(self.root)
+
+    def _drop_claimed(self, identity: str) -> None:
+        """Take an entry out of the queue, unless another was put in its place since it was claimed."""
+        record = self.queue / f"{_file_name(identity)}.json"
+        claim = self._claims.get(identity)
+        if claim is not None and not claim.is_at(record):
+            return
+        if claim is not None and sys.platform == "win32":  # where an open file cannot be removed
+            claim.close()
+        _drop_entry(record)
+
+    def _sweep_entries(self, directory: Path) -> int:
+        """Remove reports without a record, which are no entries, and records of reports that are gone."""
+        removed = 0
+        for path in _halves(directory):
+            other = path.with_suffix(".json" if path.suffix == ".xml" else ".xml")
+            stored = self.reports / f"{path.stem}.xml"
+
+            def is_whole(path: Path = path, other: Path = other, stored: Path = stored) -> bool:
+                return os.path.lexists(other) or (path.suffix == ".json" and os.path.lexists(stored))
+
+            with contextlib.suppress(StorageError):
+                removed += self.discard(path, unless=is_whole)
+        return removed
+
+    def _bytes(self, canonical_hash: str, order: tuple[str, ...]) -> bytes:
+        name = _file_name(canonical_hash)
+        for directory in (*order, *order):  # twice: it may be on its way from one to another
+            with contextlib.suppress(FileNotFoundError):
+                return read_regular(self.root / directory / f"{name}.xml")
+        raise ReportNotStored(canonical_hash)
+
+    def _record_of(self, canonical_hash: str) -> Path:
         return self.metadata_directory / f"{_file_name(canonical_hash)}.json"
 
-    def _names(self) -> Iterator[tuple[os.DirEntry[str], str]]:
-        try:
-            with os.scandir(self.reports) as entries:
-                for entry in entries:
-                    match = _NAME.fullmatch(entry.name)
-                    if match is not None and entry.is_file(follow_symlinks=False):
-                        yield entry, match.group(1)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise StorageError(self.reports, "read", reason_of(error)) from None
+    def _status(self, name: str) -> Status:
+        for directory, status in ((QUEUE, Status.QUEUED), (REJECTED, Status.REJECTED), (PUBLISHED, Status.PUBLISHED)):
+            if os.path.lexists(self.root / directory / f"{name}.json"):
+                return status
+        return Status.LOCAL
 
-    def _entries(self) -> Iterator[StoredReport]:
-        for entry, digits in self._names():
-            with contextlib.suppress(FileNotFoundError):  # removed since it was listed
-                facts = entry.stat(follow_symlinks=False)
-                stored_at = dt.datetime.fromtimestamp(facts.st_mtime, dt.UTC)
-                yield StoredReport(f"sha256:{digits}", Path(entry.path), facts.st_size, stored_at)
-
-    def _keeps(self, identity: str, data: bytes, *, signed: bool) -> bool:
-        """Tell whether what is under this name is to stay: it must be whole, and at least as good as `data`."""
+    def _record(self, directory: str, canonical_hash: str) -> dict[str, Any]:
         try:
-            existing = self.read(identity)
-        except (ReportNotStored, StorageError):
-            return False
-        if existing == data:
-            return True
-        return not signed and _is_signed(existing) and canonical_hash(existing) == identity
+            return _read_record(self.root / directory / f"{_file_name(canonical_hash)}.json")
+        except OSError:
+            return {}
+
+
+def _existing(path: Path) -> tuple[bytes, int] | None:
+    """Return the content of a report's file and its time in nanoseconds; None where there is none of ours."""
+    try:
+        return read_regular(path), path.lstat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno not in _NOT_OURS:
+            raise
+        return None
+
+
+def _touch(path: Path, older: int) -> None:
+    """Let a report's time be now, and in any case later than it was, so that nobody takes it for the older one."""
+    now = max(time.time_ns(), older + 1000)
+    with contextlib.suppress(OSError):  # a file of somebody else's
+        os.utime(path, ns=(now, now))
+
+
+def _keeps(existing: bytes, identity: str, data: bytes, *, signed: bool) -> bool:
+    """Tell whether what is under this name is to stay: it must be whole, and at least as good as `data`."""
+    if existing == data:
+        return True
+    if signed or not _is_signed(existing):
+        return False
+    from pytest_jux.canonicalizer import canonical_hash  # noqa: PLC0415 - who lists a store needs no XML parser
+
+    try:
+        return canonical_hash(existing) == identity
+    except JuxError:
+        return False
 
 
 def _is_signed(data: bytes) -> bool:
+    from pytest_jux.dsig import DSIG  # noqa: PLC0415 - as above
+
     if DSIG.encode() not in data:
         return False
+    from pytest_jux.canonicalizer import signatures  # noqa: PLC0415 - as above
+    from pytest_jux.document import parse  # noqa: PLC0415 - as above
+
     try:
         return bool(signatures(parse(data)))
     except JuxError:
@@ -206,16 +518,59 @@ def _file_name(identity: str) -> str:
     return identity.replace(":", "-")
 
 
-def _entry(path: Path, identity: str) -> StoredReport:
-    facts = path.stat()
-    return StoredReport(identity, path, facts.st_size, dt.datetime.fromtimestamp(facts.st_mtime, dt.UTC))
+def _read_or_none(path: Path) -> bytes | None:
+    try:
+        return read_regular(path)
+    except OSError:
+        return None
 
 
-def _sweep(directory: Path) -> None:
-    """Remove temporary files that a killed process left behind more than a day ago."""
-    with contextlib.suppress(OSError), os.scandir(directory) as entries:
-        for entry in entries:
-            if entry.name.startswith(".jux-") and entry.name.endswith(".tmp"):
-                with contextlib.suppress(OSError):
-                    if time.time() - entry.stat(follow_symlinks=False).st_mtime > _STRAY_AGE:
-                        Path(entry.path).unlink()
+def _read_record(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; {} where there is none. Raises OSError if it cannot be known."""
+    try:
+        facts = json.loads(read_regular(path, _LARGEST_RECORD))
+    except (FileNotFoundError, ValueError, RecursionError):
+        return {}
+    except OSError as error:
+        if error.errno not in _NOT_OURS:
+            raise
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _read_for_update(path: Path, identity: str) -> dict[str, Any]:
+    """Return what a record says of this report, if it is about it and can be written again."""
+    facts = _read_record(path)
+    if facts.get("canonical_hash") != identity:
+        return {}
+    try:
+        _json(facts)
+    except RecursionError:  # nested deeper than anything that we write
+        return {}
+    return facts
+
+
+def _drop_entry(record: Path) -> None:
+    """Remove the two files of an entry; without its record, which goes first, it is none."""
+    record.unlink(missing_ok=True)
+    if record.parent.is_dir():
+        sync_directory(record.parent)
+    record.with_suffix(".xml").unlink(missing_ok=True)
+
+
+def _halves(directory: Path) -> list[Path]:
+    """List the files of entries that lack their other half."""
+    try:
+        names = {name for name in os.listdir(directory) if _ENTRY.fullmatch(name)}  # noqa: PTH208 - names will do
+    except OSError:
+        return []
+    other = {".xml": ".json", ".json": ".xml"}
+    return [directory / name for name in names if name[:71] + other[name[71:]] not in names]
+
+
+def _json(facts: Mapping[str, Any]) -> bytes:
+    return json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=True).encode()
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")

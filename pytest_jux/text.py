@@ -70,8 +70,7 @@ def show_size(size: float) -> str:
     """Return a number of bytes for people: `512 bytes`, `2.4 MB`, in powers of 1000."""
     if size < 1000:  # noqa: PLR2004 - as the docstring says
         return plural(int(size), "byte")
-    for unit in _UNITS:
-        size /= 1000
-        if size < 999.95:  # noqa: PLR2004 - what would be shown as 1000.0
-            break
-    return f"{size:,.1f} {unit}"
+    power = 1
+    while power < len(_UNITS) and size / 1000**power >= 999.95:  # noqa: PLR2004 - what would be shown as 1000.0
+        power += 1
+    return f"{size / 1000**power:,.1f} {_UNITS[power - 1]}"

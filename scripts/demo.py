@@ -112,6 +112,15 @@ def main() -> int:
         run(*xmlsec1, TAMPERED, expect=1)
     else:
         print("xmlsec1 is not installed here, so this was left out (Debian: apt-get install xmlsec1)")
+
+    heading("7. Look into the store, and check every file in it")
+    run("jux-cache", "list", "--storage-path", STORE, expect=0)
+    run("jux-cache", "verify", "--storage-path", STORE, "--cert", CERTIFICATE, expect=0)
+    original = stored[0].read_bytes()
+    stored[0].write_bytes(original.replace(b"</failure>", b"!</failure>", 1))
+    print("(one character of the stored file is changed)")
+    run("jux-cache", "verify", "--storage-path", STORE, expect=1)
+    stored[0].write_bytes(original)
     return finish()
 
 

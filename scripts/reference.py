@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pytest_jux.commands import command as umbrella
 from pytest_jux.config import OPTIONS, Option
 from pytest_jux.text import show_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH = 100
@@ -55,7 +59,8 @@ separated by blanks, commas or new lines; pairs (`jux_metadata_extra = team=paym
 Metadata fields are named as in the report, with or without `jux:` (`hostname`, `username`, `git`, `git:remote`,
 `env:CI_*`).
 
-Storage modes other than `local` are for publishing, which this version does not do yet: they store locally and say so.
+This version does not publish yet. With `jux_publish = true`, a signed report waits in the queue of the store: in the
+modes `both` (the default then) and `cache` it is stored, too, in `api` only queued; `local` never queues.
 
 | setting | type | default | command line | environment | meaning |
 |---|---|---|---|---|---|
@@ -70,10 +75,20 @@ def commands() -> str:
         command = umbrella.get_command(context, name)
         if command is None:
             raise LookupError(name)
-        settings = {**command.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
-        shown = click.Context(command, info_name=f"jux-{name}", **settings)
-        parts.append(f"## jux-{name}\n\n```text\n{command.get_help(shown).rstrip()}\n```\n")
+        parts += _sections(command, f"jux-{name}")
     return "\n".join(parts)
+
+
+def _sections(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[str]:
+    """Give the help of a command and then, if it is a group, of each of its subcommands."""
+    settings = {**command.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
+    shown = click.Context(command, parent, info_name=name, **settings)
+    yield f"## {shown.command_path}\n\n```text\n{command.get_help(shown).rstrip()}\n```\n"
+    if isinstance(command, click.Group):
+        for subname in command.list_commands(shown):
+            subcommand = command.get_command(shown, subname)
+            if subcommand is not None:
+                yield from _sections(subcommand, subname, shown)
 
 
 def configuration() -> str:
@@ -88,7 +103,7 @@ def _row(option: Option) -> list[str]:
         default = show_size(option.default)
     flag = f"`{option.flag}`" if option.plugin else ""
     needs = f"; needs {', '.join(f'`{name}`' for name in option.requires)}" if option.requires else ""
-    meaning = option.help.replace("|", "\\|") + needs + ("" if option.plugin else " (not acted on yet)")
+    meaning = option.help.replace("|", "\\|") + needs + ("" if option.plugin else " (for publishing)")
     return [f"`{option.name}`", kind, default, flag, f"`{option.variable}`", meaning]
 
 

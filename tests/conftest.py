@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from pytest_jux.keys import certificate_pem, generate_private_key, private_key_pem, self_signed_certificate
 
@@ -22,8 +23,18 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["pytester"]
 
-_FOREIGN = ("JUX_", "GITHUB_", "GITLAB_", "JENKINS_", "CI_", "RUNNER_", "GIT_", "XDG_")
-_EXACT = {"CI", "BUILD_ID", "JOB_NAME", "BRANCH_NAME", "BUILD_URL", "NO_COLOR", "FORCE_COLOR", "PYTEST_ADDOPTS"}
+# `pytest --hypothesis-profile=long` looks longer than anybody wants to wait for.
+settings.register_profile("long", max_examples=20_000, deadline=None)
+
+_FOREIGN = (
+    *("JUX_", "GIT_", "XDG_", "CI_", "GITHUB_", "GITLAB_", "RUNNER_", "JENKINS_", "CIRCLE", "SYSTEM_", "BUILD_"),
+    *("BITBUCKET_", "TRAVIS", "BUILDKITE", "TEAMCITY_", "DRONE", "APPVEYOR", "CODEBUILD_"),
+)
+_EXACT = {
+    *("CI", "JOB_NAME", "BRANCH_NAME", "TF_BUILD", "BUILDER_OUTPUT", "PROJECT_ID"),
+    *("NO_COLOR", "FORCE_COLOR", "PYTEST_ADDOPTS"),
+}
+
 
 SUITE = """
 import pytest

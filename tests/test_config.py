@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from pytest_jux import config, config_sources
 from pytest_jux.config import CONFIG_SCHEMA, MASK, OPTIONS, ORDER, Layer, Option, PytestSource, Secret
 from pytest_jux.errors import ConfigError
+from pytest_jux.pytest_files import find_pytest_source
 
 SECRET = "s3cr3t-value"  # noqa: S105 - what must not be shown
 needs_posix = pytest.mark.skipif(os.name != "posix", reason="file permissions of POSIX")
@@ -166,6 +167,47 @@ def test_explain_shows_every_layer_that_set_an_option(world):
     ]
 
 
+def test_layers_shows_every_layer_also_those_that_are_silent(world):
+    write(world.user_file, "[jux]\nproject = user\n")
+    write(world.start / "pytest.ini", "[pytest]\njux_project = pytest\n")
+    world.environ["JUX_PROJECT"] = ""
+    source = {"pytest_arguments": ["-o", "jux_project=over", "--jux-project=line"]}
+    said = world.load(**source).layers("jux_project")
+    assert list(said) == list(reversed(ORDER))
+    assert {layer: [setting.value for setting in settings] for layer, settings in said.items()} == {
+        Layer.COMMAND_LINE: ["line", "over"],
+        Layer.ENVIRONMENT: [],
+        Layer.PROJECT: [],
+        Layer.PROJECT_PYTEST: ["pytest"],
+        Layer.USER: ["user"],
+        Layer.SYSTEM: [],
+        Layer.DEFAULT: [None],
+    }
+    assert all(setting.shadowed == () for settings in said.values() for setting in settings)
+
+
+def test_written_in_lists_what_a_file_sets_in_its_order_also_what_is_hidden(world):
+    write(world.user_file, "[jux]\nproject = user\nfrobnicate = 1\nsign = yes\napi_key = " + SECRET)
+    settings = world.load(command_line={"jux_project": "line"})
+    written = settings.written_in(world.user_file)
+    assert [(setting.option.name, setting.text) for setting in written] == [
+        ("jux_project", "user"),
+        ("jux_sign", "true"),
+        ("jux_api_key", MASK),
+    ]
+    assert SECRET not in repr(written)
+    assert settings.written_in(world.system_file) == []
+
+
+def test_the_text_as_it_was_written_is_kept_and_a_secret_masked(world):
+    write(world.user_file, f"[jux]\nsign = YES # of course\nkey_path = ~/k\napi_key = {SECRET}\n")
+    settings = world.load()
+    assert settings.explain("jux_sign").raw == "YES"
+    assert settings.explain("jux_key_path").raw == "~/k"
+    assert str(settings.explain("jux_api_key").raw) == MASK
+    assert settings.explain("jux_project").raw == ""
+
+
 def test_a_command_gives_its_own_spelling_of_a_flag(world):
     settings = world.load(command_line={"jux_key_path": "k.pem"}, flags={"jux_key_path": "--key"})
     assert str(settings.explain("jux_key_path").origin) == "command line --key"
@@ -189,6 +231,54 @@ def test_files_lists_what_was_looked_for_in_order(world):
         (Layer.PROJECT_PYTEST, pytest_ini, True),
         (Layer.PROJECT, world.start / ".jux.conf", False),
     )
+
+
+def test_files_names_the_first_place_where_pytest_would_look_if_it_reads_none(world):
+    assert (Layer.PROJECT_PYTEST, world.start / "pytest.ini", False) in world.load().files
+
+
+def test_all_files_finds_pytest_s_file_also_where_it_does_not_speak_of_us(world):
+    tox = write(world.repository / "tox.ini", "[pytest]\naddopts = -ra\n")
+    assert (Layer.PROJECT_PYTEST, tox, True) not in world.load().files
+    assert (Layer.PROJECT_PYTEST, tox, True) in world.load(all_files=True).files
+
+
+def test_a_flag_of_a_command_is_not_taken_for_the_one_in_the_variable(world):
+    world.environ["PYTEST_ADDOPTS"] = "--jux-project=variable"
+    setting = world.load(command_line={"jux_project": "mine"}, flags={"jux_project": "--project"}).explain(
+        "jux_project"
+    )
+    assert [str(setting), *map(str, setting.shadowed)] == [
+        "jux_project = mine (command line --project)",
+        "jux_project = variable (command line --jux-project in PYTEST_ADDOPTS)",
+        "jux_project = <not set> (default)",
+    ]
+
+
+def test_pytest_s_arguments_are_read_from_the_given_working_directory(world):
+    """Also where the process has another one, from which pytest would start."""
+    (world.start / "tests").mkdir()
+    write(world.start / "tests" / "pytest.ini", "[pytest]\njux_project = tests\n")
+    write(world.start / "other.ini", "[pytest]\njux_project = other\n")
+    for arguments, value in ((["tests"], "tests"), (["-c", "other.ini"], "other"), (["-c", "other.ini", "x"], "other")):
+        assert world.load(pytest_arguments=arguments)["jux_project"] == value
+    write(world.start / "tests" / ".jux.conf", "[jux]\nproject = conf\n")
+    assert world.load(start=world.repository, pytest_arguments=["--rootdir=sub/deeper/tests"])["jux_project"] == "conf"
+    assert world.load(start=world.home, pytest_arguments=[f"--rootdir={world.start}/tests"])["jux_project"] == "conf"
+
+
+def test_files_of_arguments_that_name_each_other_are_an_error(world):
+    write(world.start / "words", "@words\n")
+    error = world.error(pytest_arguments=["@words"])
+    assert error == "pytest's arguments: files of arguments name each other too deeply"
+
+
+def test_a_value_that_pytest_itself_refuses_is_one_sentence(world):
+    (world.start / "tests").mkdir()
+    error = world.error(pytest_arguments=["--unknown-option", "tests", "--tb=sideways"])
+    assert error.startswith("pytest's arguments: ")
+    assert "--tb" in error
+    assert "\n" not in error
 
 
 def test_the_working_directory_is_where_a_search_starts_by_default(world, monkeypatch):
@@ -353,9 +443,7 @@ api_key = secret-api-key-here
     assert settings["jux_storage_path"] == world.home / ".local/share/jux/reports"
     assert settings["jux_storage_mode"] == "both"
     assert settings["jux_api_key"].reveal() == "secret-api-key-here"
-    assert [str(warning) for warning in settings.warnings] == [
-        "~/.jux/config:16: this version of pytest-jux does not act on jux_publish"
-    ]
+    assert settings.warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -401,12 +489,23 @@ def test_dev_null_in_place_of_a_file_says_nothing(world):
 
 
 @needs_posix
+def test_a_device_without_an_end_is_an_error_and_does_not_hang(world):
+    world.user_file.symlink_to("/dev/zero")
+    assert world.error() == "~/.jux/config: is larger than 1,048,576 bytes, expected a configuration file"
+
+
+@needs_posix
+def test_a_pipe_as_pytest_s_file_is_an_error_and_does_not_hang(world):
+    os.mkfifo(world.start / "pipe.ini")
+    assert world.error(pytest_arguments=["-c", "pipe.ini"]) == "pipe.ini: is not a regular file"
+
+
+@needs_posix
 def test_a_dangling_link_is_an_error(world):
     world.user_file.symlink_to(world.home / "gone")
     assert world.error() == "~/.jux/config: cannot be read: No such file or directory"
 
 
-@needs_posix
 @needs_posix
 def test_a_file_without_read_permission_is_an_error():
     with tempfile.TemporaryDirectory() as directory:
@@ -485,6 +584,22 @@ def test_words_for_false(world, text):
             "jux_key_path has invalid value '~no-such-user-here/k' (expected: a path; there is no such user)",
         ),
         ("API_KEY", f"{SECRET}\n2", f"jux_api_key has invalid value {MASK} (expected: one line of text)"),
+        ("KEY_PATH", f"-----BEGIN KEY-----\n{SECRET}", f"jux_key_path has invalid value {MASK} (expected: a path)"),
+        (
+            "SIGN",
+            "x" * 500,
+            f"jux_sign has invalid value '{'x' * 199}… (expected: true|false)",
+        ),
+        (
+            "STORAGE_MAX_SIZE",
+            "much",
+            "jux_storage_max_size has invalid value 'much' (expected: a size such as 500 MB)",
+        ),
+        (
+            "METADATA_EXTRA",
+            "team",
+            "jux_metadata_extra has invalid value 'team' (expected: name=value, separated by commas or new lines)",
+        ),
     ],
 )
 def test_a_bad_value_is_named_with_its_source_and_what_was_expected(world, name, value, expected):
@@ -602,7 +717,7 @@ def test_all_errors_can_be_collected(world):
     write(world.start / "pyproject.toml", "[tool.pytest.ini_options]\njux_sign = \n")
     errors: list[ConfigError] = []
     settings = world.load(errors=errors)
-    assert [error.source.rpartition("/")[2] for error in errors] == ["pytest's configuration", "config:1", "config:2"]
+    assert [error.source.rpartition("/")[2] for error in errors] == ["pyproject.toml:2", "config:1", "config:2"]
     assert settings["jux_project"] == "p"
     assert settings["jux_sign"] is False
 
@@ -626,6 +741,47 @@ def test_an_unknown_name_in_pytest_s_file_gets_a_suggestion(world):
     warning = world.load().warnings[0]
     assert str(warning) == "pytest.ini:4: unknown option jux_sgin, did you mean jux_sign?"
     assert warning.kind == "unknown-key"
+
+
+@pytest.mark.parametrize(
+    "name", ["key_passphrase", "jux_key_passphrase", "passphrase", "key_password", "key_pasphrase"]
+)
+def test_a_passphrase_in_a_file_is_told_where_it_belongs_and_not_shown(world, name):
+    write(world.user_file, f"[jux]\n{name} = {SECRET}\n")
+    (warning,) = world.load().warnings
+    assert str(warning) == (
+        f"~/.jux/config:2: unknown option {name.removeprefix('jux_')}; a passphrase does not belong into a"
+        " configuration file: name the environment variable that holds it with key_passphrase_env,"
+        " or a file with key_passphrase_file"
+    )
+    assert "did you mean" not in str(warning)
+
+
+def test_a_misspelt_name_for_the_place_of_a_passphrase_gets_a_suggestion(world):
+    write(world.user_file, "[jux]\nkey_pasphrase_env = NAME\nkey_passphrase_fil = f\n")
+    assert [warning.message for warning in world.load().warnings] == [
+        "unknown option key_pasphrase_env, did you mean key_passphrase_env?",
+        "unknown option key_passphrase_fil, did you mean key_passphrase_file?",
+    ]
+
+
+def test_a_variable_with_a_passphrase_is_ours_if_an_option_names_it(world):
+    world.environ |= {"JUX_KEY_PASSPHRASE": SECRET}
+    (warning,) = world.load().warnings
+    assert str(warning) == (
+        "environment variable JUX_KEY_PASSPHRASE: unknown option JUX_KEY_PASSPHRASE;"
+        " to use this variable, give its name with jux_key_passphrase_env"
+    )
+    assert world.load(command_line={"jux_key_passphrase_env": "JUX_KEY_PASSPHRASE"}).warnings == ()
+
+
+def test_values_of_unknown_names_are_never_shown(world):
+    names = ("api_token", "api_keyy", "token", "secret", "api_key_", "password")
+    write(world.user_file, "[jux]\n" + "".join(f"{name} = {SECRET}\n" for name in names))
+    warnings = world.load().warnings
+    assert [warning.kind for warning in warnings] == ["unknown-key"] * len(names)
+    assert SECRET not in "".join(map(str, warnings))
+    assert "_env?" not in "".join(map(str, warnings))
 
 
 def test_an_unknown_variable_is_mentioned_only_if_it_is_close_to_a_known_one(world):
@@ -658,7 +814,7 @@ def test_a_file_with_a_secret_that_others_can_read_is_a_warning(world, mode, war
     write(world.user_file, f"[jux]\n\napi_key = {SECRET}\n").chmod(mode)
     world.environ["JUX_API_KEY"] = "another"
     assert [str(warning) for warning in world.load().warnings] == (
-        ["~/.jux/config:3: holds jux_api_key, and other users can read the file"] if warned else []
+        ["~/.jux/config:3: jux_api_key is in a file that other users can read"] if warned else []
     )
 
 
@@ -700,6 +856,286 @@ def test_signing_with_a_key_is_no_problem(world):
 def test_what_this_version_does_not_do_has_no_requirements(world):
     write(world.user_file, "[jux]\npublish = true\n")
     assert config.check(world.load()) == []
+
+
+# --- examine ---------------------------------------------------------------------------------------------------------
+
+
+def examined(world, **arguments) -> list[str]:
+    return [str(problem) for problem in config.examine(world.load(**arguments), world.environ)]
+
+
+@pytest.fixture
+def key(world) -> Path:
+    return write(world.home / ".jux" / "key.pem", "")
+
+
+def test_nothing_is_wrong_with_nothing(world):
+    assert examined(world) == []
+
+
+def test_signing_without_key_and_certificate(world):
+    write(world.start / "pytest.ini", "[pytest]\njux_enabled = true\njux_sign = true\n")
+    assert examined(world) == [
+        "pytest.ini:3: jux_sign enabled but jux_key_path not set",
+        "pytest.ini:3: jux_sign enabled but jux_cert_path not set",
+    ]
+
+
+def test_publishing_without_signing_and_url(world):
+    write(world.user_file, "[jux]\nenabled = true\npublish = true\n")
+    assert examined(world) == [
+        "~/.jux/config:3: jux_publish enabled but jux_sign not enabled",
+        "~/.jux/config:3: jux_publish enabled but jux_api_url not set",
+    ]
+
+
+@pytest.mark.parametrize("mode", ["api", "both", "cache"])
+def test_a_mode_that_needs_an_api_without_one(world, mode):
+    world.environ["JUX_STORAGE_MODE"] = mode
+    assert examined(world) == [
+        f"environment variable JUX_STORAGE_MODE: jux_storage_mode is '{mode}' but jux_api_url not configured"
+    ]
+    world.environ["JUX_API_URL"] = "https://jux.example.com"
+    assert examined(world) == []
+
+
+def test_something_is_on_but_the_plugin_is_not(world, key):
+    write(world.user_file, "[jux]\nsign = true\nkey_path = key.pem\ncert_path = /dev/../etc/passwd\n")
+    assert examined(world) == ["~/.jux/config:2: jux_sign is on but jux_enabled is not: the plugin stays off"]
+    assert examined(world, command_line={"jux_enabled": True}) == []
+    assert examined(world, command_line={"jux_sign": True}) == []
+
+
+@pytest.mark.parametrize("name", ["jux_key_path", "jux_cert_path", "jux_key_passphrase_file", "jux_api_key_file"])
+def test_a_file_that_is_not_there(world, name):
+    write(world.user_file, f"[jux]\n{name} = none.pem\n")
+    path = f"{world.home}/.jux/none.pem"
+    assert examined(world) == [
+        f"~/.jux/config:2: {name} names a file that cannot be used: {path} (No such file or directory)"
+    ]
+
+
+def test_a_directory_where_a_file_is_expected(world):
+    assert examined(world, command_line={"jux_key_path": world.home}) == [
+        f"command line --jux-key: jux_key_path names something that is not a file: {world.home}"
+    ]
+
+
+@needs_posix
+def test_a_file_that_may_not_be_read(without_root_rights, tmp_path):
+    path = write(tmp_path / "key.pem", "")
+    path.chmod(0)
+    code = "from pytest_jux import config; s = config.load(environ={}); print(*config.examine(s), sep='\\n')"
+    command = [*without_root_rights, sys.executable, "-c", code]
+    environ = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    write(tmp_path / ".jux.conf", "[jux]\nkey_path = key.pem\n")
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout == f".jux.conf:2: jux_key_path names a file that you may not read: {path}\n"
+
+
+@needs_posix
+def test_a_private_key_that_others_can_read(world, key):
+    key.chmod(0o640)
+    problems = config.examine(world.load(command_line={"jux_key_path": key}), {})
+    assert [problem.kind for problem in problems] == ["exposed-secret"]
+    assert str(problems[0]) == (
+        f"command line --jux-key: jux_key_path names a private key that other users can read: {key}"
+    )
+
+
+@pytest.mark.parametrize("name", ["jux_api_key_env", "jux_key_passphrase_env"])
+def test_a_variable_that_is_named_but_not_set(world, name):
+    write(world.user_file, f"[jux]\n{name} = MY_VARIABLE\n")
+    assert examined(world) == [
+        f"~/.jux/config:2: {name} names an environment variable MY_VARIABLE, which is empty or not set"
+    ]
+    world.environ["MY_VARIABLE"] = "x"
+    assert examined(world) == []
+
+
+def test_a_secret_in_place_of_a_variable_s_name_is_not_shown(world):
+    write(world.user_file, f"[jux]\nkey_passphrase_env = {SECRET}\n")
+    assert examined(world) == [
+        "~/.jux/config:2: jux_key_passphrase_env names an environment variable, which is empty or not set"
+    ]
+
+
+def test_key_and_certificate_in_one_file(world, key):
+    (key.parent / "link.pem").symlink_to(key)
+    write(world.user_file, "[jux]\nkey_path = key.pem\ncert_path = link.pem\n")
+    assert examined(world) == [
+        f"~/.jux/config:3: jux_key_path and jux_cert_path are the same file: {key.parent}/link.pem"
+    ]
+
+
+def test_a_secret_that_is_given_in_more_than_one_way(world):
+    word = write(world.home / "word", "x")
+    world.environ |= {"JUX_API_KEY": SECRET, "JUX_API_KEY_ENV": "HOME", "JUX_KEY_PASSPHRASE_ENV": "HOME", "HOME": "x"}
+    write(world.user_file, "[jux]\nkey_passphrase_file = ~/word\n")
+    assert word.exists()
+    both = "jux_key_passphrase_env and jux_key_passphrase_file"
+    assert examined(world) == [
+        "environment variable JUX_API_KEY: jux_api_key and jux_api_key_env are both set, expected one of them",
+        f"environment variable JUX_KEY_PASSPHRASE_ENV: {both} are both set, expected one of them",
+    ]
+    world.environ["JUX_API_KEY_FILE"] = "~/word"
+    assert "jux_api_key, jux_api_key_env, jux_api_key_file are all set, expected one of them" in examined(world)[0]
+
+
+def test_a_path_that_the_system_refuses_is_a_problem_and_no_traceback(world):
+    (problem,) = examined(world, command_line={"jux_cert_path": "x" * 5000})
+    assert problem.startswith("command line --jux-cert: jux_cert_path names a file that cannot be used: ")
+
+
+def test_what_a_run_ignores_is_an_error_to_who_asks(world):
+    write(world.user_file, "[jux]\nenabled = perhaps\nsing = true\n[other]\n")
+    write(world.start / ".jux.conf", "enabled = true\n")
+    assert not world.is_enabled()
+    errors: list[ConfigError] = []
+    settings = world.load(errors=errors)
+    assert [str(error) for error in errors] == [
+        ".jux.conf:1: expected the section header [jux] before the first name",
+        "~/.jux/config:2: jux_enabled has invalid value 'perhaps' (expected: true|false)",
+    ]
+    assert {problem.kind for problem in settings.warnings} == {"unknown-key", "unknown-section"}
+    assert {problem.kind for problem in settings.warnings} <= config.ERRORS
+
+
+# --- the user's document, verbatim -----------------------------------------------------------------------------------
+
+EXAMPLE_1 = """[pytest]
+jux_enabled = true
+jux_sign = true
+jux_key_path = ~/.jux/signing_key.pem
+jux_storage_mode = local
+"""
+EXAMPLE_2 = """[pytest]
+jux_enabled = true
+jux_sign = true
+jux_publish = true
+jux_storage_mode = cache
+jux_api_url = https://jux.example.com/api/v1/reports
+jux_api_key_env = JUX_API_KEY
+jux_key_path = ~/.jux/signing_key.pem
+"""
+EXAMPLE_3 = """[jux]
+enabled = true
+sign = true
+publish = true
+storage_mode = both
+api_url = https://jux.example.com/api/v1/reports
+api_key = secret-api-key-here
+key_path = ~/.jux/signing_key.pem
+"""
+EXAMPLE_5 = """[jux]
+enabled = true
+sign = true
+key_path = ~/.jux/signing_key.pem
+storage_mode = cache
+"""
+STORY_3 = """[pytest]
+jux_publish = true
+jux_api_url = https://jux.example.com/api/v1/reports
+jux_api_key = secret-api-key-here
+jux_key_path = ~/.jux/signing_key.pem
+jux_cert_path = ~/.jux/signing_key.crt
+"""
+# The document says "OR" between the two; pytest refuses a name that a file sets twice.
+EXAMPLE_INI_LOCAL = """[pytest]
+# Enable pytest-jux and signing
+jux_enabled = true
+jux_sign = true
+jux_key_path = ~/.jux/signing_key.pem
+
+# Enable local storage only (no API)
+jux_storage_mode = local
+"""
+EXAMPLE_INI_CACHE = """[pytest]
+# Enable pytest-jux and signing
+jux_enabled = true
+jux_sign = true
+jux_key_path = ~/.jux/signing_key.pem
+
+# OR: Enable API publishing with local caching
+jux_storage_mode = cache
+jux_publish = true
+jux_api_url = https://jux.example.com/api/v1/reports
+jux_api_key_env = JUX_API_KEY  # Read from environment variable
+"""
+URL = "https://jux.example.com/api/v1/reports"
+KEY = "{home}/.jux/signing_key.pem"
+ON = {"jux_enabled": True, "jux_sign": True, "jux_key_path": KEY}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (EXAMPLE_1, ON | {"jux_storage_mode": "local"}),
+        (
+            EXAMPLE_2,
+            ON
+            | {"jux_publish": True, "jux_storage_mode": "cache", "jux_api_url": URL, "jux_api_key_env": "JUX_API_KEY"},
+        ),
+        (EXAMPLE_3, ON | {"jux_publish": True, "jux_storage_mode": "both", "jux_api_url": URL, "jux_api_key": MASK}),
+        (EXAMPLE_5, ON | {"jux_storage_mode": "cache"}),
+        (
+            STORY_3,
+            {
+                "jux_publish": True,
+                "jux_api_url": URL,
+                "jux_api_key": MASK,
+                "jux_key_path": KEY,
+                "jux_cert_path": "{home}/.jux/signing_key.crt",
+            },
+        ),
+        (EXAMPLE_INI_LOCAL, ON | {"jux_storage_mode": "local"}),
+        (
+            EXAMPLE_INI_CACHE,
+            ON
+            | {"jux_storage_mode": "cache", "jux_publish": True, "jux_api_url": URL, "jux_api_key_env": "JUX_API_KEY"},
+        ),
+        *(
+            (f"[jux]\nstorage_mode = {mode}\n", {"jux_storage_mode": mode})
+            for mode in ("local", "api", "both", "cache")
+        ),
+        (
+            "[jux]\n# Store locally only (no API)\nstorage_mode = local\nstorage_path = ~/.local/share/jux/reports\n",
+            {"jux_storage_mode": "local", "jux_storage_path": "{home}/.local/share/jux/reports"},
+        ),
+    ],
+)
+def test_the_examples_of_the_users_document_mean_what_they_say(world, text, expected):
+    is_pytest = text.startswith("[pytest]")
+    path = write(world.start / "pytest.ini" if is_pytest else world.user_file, text)
+    settings = world.load()
+    changed = {
+        name: settings.explain(name) for name in settings if settings.explain(name).origin.layer != Layer.DEFAULT
+    }
+    wanted = {n: v.format(home=world.home) if isinstance(v, str) else v for n, v in expected.items()}
+    assert {name: setting.shown for name, setting in changed.items()} == wanted
+    lines = text.splitlines()
+    for name, setting in changed.items():
+        assert setting.origin.path == path
+        assert lines[setting.origin.line - 1].startswith(name if is_pytest else name.removeprefix("jux_"))
+    assert settings.warnings == ()
+
+
+def test_the_warnings_of_the_users_document_are_given_in_its_words(world):
+    write(world.home / ".jux" / "signing_key.pem", "")
+    write(world.user_file, EXAMPLE_5)
+    assert [problem.message for problem in config.examine(world.load(), {})] == [
+        "jux_sign enabled but jux_cert_path not set",
+        "jux_storage_mode is 'cache' but jux_api_url not configured",
+    ]
+    write(world.user_file, "[jux]\nenabled = 1\nsign = true\npublish = true\nstorage_mode = invalid\n")
+    errors: list[ConfigError] = []
+    messages = [problem.message for problem in config.examine(world.load(errors=errors), {})]
+    assert "jux_sign enabled but jux_key_path not set" in messages
+    assert "jux_publish enabled but jux_api_url not set" in messages
+    assert [error.reason for error in errors] == [
+        "jux_storage_mode has invalid value 'invalid' (expected: local|api|both|cache)"
+    ]
 
 
 # --- is_enabled ------------------------------------------------------------------------------------------------------
@@ -796,7 +1232,7 @@ def test_no_secret_shows_in_settings_or_in_what_they_are_made_of(world):
     assert setting.value.reveal() == SECRET + "3"
     assert setting.shown == MASK
     places = config._places(world.start, world.environ, world.home, world.system_file)
-    source = config_sources.find_pytest_source(places)
+    source = find_pytest_source(places)
     sources = config._sources(places, source, {"jux_api_key": SECRET}, None)
     entries = [entry for layer in ORDER for entry in sources.read(layer)[0]]
     assert len(entries) == 4
@@ -805,94 +1241,6 @@ def test_no_secret_shows_in_settings_or_in_what_they_are_made_of(world):
         assert SECRET not in repr(thing)
         assert SECRET not in str(thing)
     assert f"jux_api_key = {MASK} (environment variable JUX_API_KEY)" in repr(settings)
-
-
-# --- a model ---------------------------------------------------------------------------------------------------------
-
-_BOOLEANS = st.sampled_from([(True, "true"), (True, "Yes"), (True, "1"), (False, "off"), (False, "FALSE"), (None, "")])
-_WORDS = st.text("abcXYZ019#%;-", min_size=1, max_size=6).filter(lambda text: text[0].isalnum())
-_MODES = st.sampled_from(["local", "api", "both", "cache"])
-_PATHS = st.sampled_from(["k.pem", "../k.pem", "/keys/k.pem", "~/k.pem", "$KEYS/k.pem", "a b/${KEY}"])
-_VALUES = {
-    "jux_enabled": _BOOLEANS,
-    "jux_sign": _BOOLEANS,
-    "jux_storage_mode": _MODES.map(lambda mode: (mode, mode)),
-    "jux_project": _WORDS.map(lambda word: (word, word)),
-    "jux_key_path": _PATHS.map(lambda path: (path, path)),
-    "jux_metadata_env": st.lists(_WORDS, min_size=1, max_size=3).map(lambda words: (tuple(words), ", ".join(words))),
-}
-_SETS = st.fixed_dictionaries({}, optional=_VALUES)
-_NOISE = st.lists(st.sampled_from(["", "# a comment", "; another"]), max_size=2)
-_PYTEST_FILES = {
-    "pytest.ini": "[pytest]",
-    "tox.ini": "[pytest]",
-    "setup.cfg": "[tool:pytest]",
-    "pyproject.toml": "[tool.pytest.ini_options]",
-}
-
-
-def _write_layer(draw, path: Path, header: str, values: dict, *, prefix: bool) -> dict[str, int]:
-    """Write a file with random noise; return the lines of the options."""
-    toml = path.suffix == ".toml"
-    lines, numbers = [*(() if toml else draw(_NOISE)), header], {}
-    for name, (_, text) in values.items():
-        lines += () if toml else draw(_NOISE)
-        key = name if prefix or draw(st.booleans()) else name.removeprefix("jux_")
-        value = json.dumps(text) if toml else text
-        lines.append(
-            f"{key}{draw(st.sampled_from([' = ', '=', '  =   ']))}{value}{draw(st.sampled_from(['', '  # c']))}"
-        )
-        numbers[name] = len(lines)
-    write(path, draw(st.sampled_from(["\n", "\r\n"])).join([*lines, ""]))
-    return numbers
-
-
-@for_all(st.data())
-@hypothesis_settings(max_examples=150, deadline=None)
-def test_every_value_and_its_origin_are_what_a_model_says(data):
-    with tempfile.TemporaryDirectory() as directory:
-        world = World(Path(os.path.realpath(directory)))
-        world.environ |= {"KEYS": "/keys", "KEY": "k"}
-        pytest_file = world.repository / data.draw(st.sampled_from(sorted(_PYTEST_FILES)))
-        files = [(world.system_file, "[jux]", False), (world.user_file, "[jux]", False)]
-        files += [
-            (pytest_file, _PYTEST_FILES[pytest_file.name], True),
-            (world.repository / ".jux.conf", "[jux]", False),
-        ]
-        written = []  # (values, directory of relative paths, where), lowest first
-        for path, header, prefix in files:
-            values = data.draw(_SETS)
-            lines = _write_layer(data.draw, path, header, values, prefix=prefix)
-            written.append((values, path.parent, {name: (path, line) for name, line in lines.items()}))
-        values = data.draw(_SETS)
-        world.environ |= {name.upper(): text for name, (_, text) in values.items()}
-        written.append((values, world.start, {name: (None, name.upper()) for name in values}))
-        values = {name: value for name, value in data.draw(_SETS).items() if value[1]}
-        command_line = {name: value[0] if name != "jux_metadata_env" else [value[1]] for name, value in values.items()}
-        written.append((values, world.start, dict.fromkeys(values, (None, "command line"))))
-
-        def model(name: str) -> tuple[object, object]:
-            value, where = OPTIONS[name].default, (None, "default")
-            for values, base, wheres in written:
-                if name in values and values[name][1] != "":
-                    value, where = values[name][0], wheres[name]
-                    if name == "jux_key_path":
-                        text = value.replace("$KEYS", "/keys").replace("${KEY}", "k")
-                        value = base / text.replace("~", str(world.home))
-            if name == "jux_enabled" and command_line.get("jux_sign") is True and name not in command_line:
-                value, where = True, (None, "command line")
-            return value, where
-
-        settings = world.load(command_line=command_line)
-        for name in _VALUES:
-            value, (path, place) = model(name)
-            setting = settings.explain(name)
-            assert setting.value == value
-            assert setting.origin.path == path
-            assert setting.origin.line == place if path else place in str(setting.origin)
-        places = config._places(world.start, world.environ, world.home, world.system_file)
-        source = config_sources.find_pytest_source(places)
-        assert world.is_enabled(command_line=command_line, pytest_source=source) is settings["jux_enabled"]
 
 
 # --- cost ------------------------------------------------------------------------------------------------------------
@@ -905,8 +1253,71 @@ def test_importing_config_loads_nothing_that_pytest_has_not_loaded():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     ours = {"pytest_jux", "pytest_jux.errors", "pytest_jux.config", "pytest_jux.config_values"}
-    ours |= {"pytest_jux.config_sources", "pytest_jux.options"}
+    ours |= {"pytest_jux.config_sources", "pytest_jux.options", "pytest_jux.pytest_files"}
+    ours |= {"pytest_jux.pytest_arguments", "pytest_jux.config_problems"}
     assert set(done.stdout.split()) <= ours
+
+
+@pytest.mark.parametrize(
+    "text", ["jux_project = p", "addopts = -q --jux-project=p", "addopts = --strict-config -o jux_project=p"]
+)
+def test_a_command_reads_pytest_s_file_without_all_of_pytest_and_leaves_pytest_whole(tmp_path, text):
+    write(tmp_path / "pytest.ini", f"[pytest]\n{text}\n")
+    write(
+        tmp_path / "test_it.py", "def test_it(pytestconfig): assert str(pytestconfig.inipath).endswith('pytest.ini')\n"
+    )
+    code = """
+        import sys
+        from pytest_jux import config
+        settings = config.load(environ={})
+        assert settings.explain("jux_project").origin.layer is not config.Layer.DEFAULT or "-o" in sys.argv[1]
+        assert "_pytest.config" not in sys.modules and "_pytest.config.findpaths" not in sys.modules
+        import _pytest.config.findpaths, _pytest.config.exceptions, pytest
+        assert pytest.UsageError is _pytest.config.exceptions.UsageError is _pytest.config.findpaths.UsageError
+        assert _pytest.config.determine_setup is _pytest.config.findpaths.determine_setup
+        assert config.load(environ={}) == settings  # now by pytest's own module
+        sys.exit(pytest.main(["-q", "-p", "no:cacheprovider"]))
+    """
+    code = "\n".join(line.strip() for line in code.splitlines())
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("JUX_", "PYTEST_"))}
+    command = [sys.executable, "-c", code, text]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environ | {"HOME": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_where_pytest_s_rules_cannot_be_loaded_by_themselves_all_of_pytest_is(tmp_path):
+    write(tmp_path / "pytest.ini", "[pytest]\njux_project = p\n")
+    code = """
+        import sys
+        from importlib.abc import MetaPathFinder
+        class Refusing(MetaPathFinder):
+            def find_spec(self, name, *_):
+                if name == "_jux_pytest_config.findpaths": raise ImportError(name)
+        sys.meta_path.insert(0, Refusing())
+        from pytest_jux import config
+        project = config.load(environ={})["jux_project"]
+        loaded = [name in sys.modules for name in ("_pytest.config", "_jux_pytest_config")]
+        print(project, *loaded)
+    """
+    code = "\n".join(line.removeprefix(" " * 8) for line in code.splitlines())
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["p", "True", "False"]
+
+
+def test_the_short_options_known_here_are_those_of_pytest():
+    from _pytest.config import get_config
+
+    from pytest_jux import pytest_arguments
+
+    groups = get_config()._parser._groups
+    options = [(name, option.attrs()) for group in groups for option in group.options for name in option.names()]
+    short = {name[1]: attrs.get("nargs") for name, attrs in options if len(name) == 2}
+    switches = {letter for letter, nargs in short.items() if nargs == 0}
+    assert switches == set(pytest_arguments._SHORT_SWITCHES)
+    assert set(short) - switches == set(pytest_arguments._SHORT_VALUED)
+    assert {name for name, _ in options} >= pytest_arguments._LONG_VALUED
 
 
 def test_a_command_without_options_in_pytest_s_files_does_not_import_pytest(tmp_path):
@@ -914,3 +1325,8 @@ def test_a_command_without_options_in_pytest_s_files_does_not_import_pytest(tmp_
     code = "import sys; from pytest_jux import config; config.load(environ={}); print('_pytest.config' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_secret_that_goes_on_in_the_next_line_is_not_quoted_as_an_unknown_option(world):
+    write(world.start / ".jux.conf", "[jux]\napi_key = abc\nU0VDUkVUVEVYVA==\n")
+    assert [str(warning) for warning in world.load().warnings] == [".jux.conf:3: unknown option in this line"]

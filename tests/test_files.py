@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
+import itertools
 import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from foreign_systems import pretend_windows
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -363,3 +368,398 @@ def test_a_directory_that_another_process_makes_meanwhile_is_used(tmp_path, monk
     monkeypatch.setattr(os, "mkdir", late)
     files.make_private_directory(tmp_path / "new")
     assert (tmp_path / "new").is_dir()
+
+
+def test_whoever_makes_a_directory_makes_sure_that_its_parent_has_a_name_on_the_disk(tmp_path, monkeypatch):
+    (tmp_path / "made by a process that was killed").mkdir()
+    flushed, fsync = [], os.fsync
+
+    def watch(descriptor):
+        flushed.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watch)
+    files.make_private_directory(tmp_path / "made by a process that was killed" / "below")
+    assert flushed == [path.stat().st_ino for path in (tmp_path, tmp_path / "made by a process that was killed")]
+
+
+def test_a_drive_that_is_not_there_is_an_error_and_no_endless_recursion(monkeypatch):
+    monkeypatch.setattr(Path, "is_dir", lambda *_, **__: False)
+    with pytest.raises(OSError, match=r"\[Errno"):
+        files.make_private_directory(Path("/"))
+
+
+# --- new files -------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_file_that_is_not_moved_is_removed(tmp_path):
+    with files.new_file(tmp_path, NEW) as file:
+        assert file.path.read_bytes() == NEW
+        assert mode_of(file.path) == 0o600
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_new_file_that_is_moved_stays(tmp_path):
+    with files.new_file(tmp_path, NEW) as file:
+        file.move_to(tmp_path / "name")
+        assert file.is_at(tmp_path / "name")
+        assert file.path == tmp_path / "name"
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"name": NEW}
+
+
+def test_an_error_while_a_new_file_is_there_removes_it(tmp_path):
+    with pytest.raises(KeyError), files.new_file(tmp_path, NEW):
+        raise KeyError
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("flush", [True, False])
+def test_a_file_gets_its_name_only_when_its_content_is_on_the_disk(tmp_path, monkeypatch, flush):
+    events = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (events.append("fsync"), fsync(descriptor))[1])
+    monkeypatch.setattr(os, "replace", lambda *names: (events.append("replace"), replace(*names))[1])
+    with files.new_file(tmp_path, NEW, flush=flush) as file:
+        assert events == (["fsync"] if flush else [])
+        file.move_to(tmp_path / "name")
+    assert events == ["fsync", "replace"]
+
+
+def test_a_content_that_does_not_reach_the_disk_gets_no_name(tmp_path, monkeypatch):
+    with files.new_file(tmp_path, NEW, flush=False) as file:
+        monkeypatch.setattr(os, "fsync", failing(errno.EIO))
+        with pytest.raises(OSError, match="Input/output error"):
+            file.move_to(tmp_path / "name")
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP])
+def test_advice_that_the_system_does_not_take_is_no_failure(tmp_path, monkeypatch, code):
+    monkeypatch.setattr(os, "posix_fadvise", failing(code), raising=False)
+    with files.new_file(tmp_path, NEW, flush=False) as file:
+        file.move_to(tmp_path / "name")
+    assert (tmp_path / "name").read_bytes() == NEW
+
+
+def test_a_second_name_that_cannot_be_removed_is_no_failure(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "unlink", failing(errno.EIO))
+    files.write_atomically(tmp_path / "name", NEW, overwrite=False)
+    monkeypatch.undo()
+    assert (tmp_path / "name").read_bytes() == NEW
+    files.sweep_strays(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["name"]
+
+
+def test_a_file_that_was_replaced_is_not_at_its_path_any_more(tmp_path):
+    with files.new_file(tmp_path, NEW) as file:
+        file.move_to(tmp_path / "name")
+        files.write_atomically(tmp_path / "name", OLD)
+        assert not file.is_at(tmp_path / "name")
+        assert not file.is_at(tmp_path / "nothing")
+
+
+def test_closing_twice_is_harmless(tmp_path):
+    with files.new_file(tmp_path, NEW) as file:
+        file.close()
+        file.close()
+    assert not [*tmp_path.iterdir()]
+
+
+# --- reading regular files -------------------------------------------------------------------------------------------
+
+
+def open_descriptors():
+    return len(os.listdir("/dev/fd"))  # noqa: PTH208 - numbers, not paths
+
+
+def test_a_regular_file_is_read_whole_or_up_to_a_limit(old):
+    assert (files.read_regular(old), files.read_regular(old, 3)) == (OLD, OLD[:3])
+
+
+@pytest.mark.parametrize("use", [files.read_regular, files.claimed])
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path, make, use):
+    make(tmp_path / "other")
+    with pytest.raises(OSError, match="not a regular file") as caught:
+        use(tmp_path / "other")
+    assert caught.value.errno == errno.EINVAL
+
+
+@pytest.mark.parametrize("use", [files.read_regular, files.claimed])
+def test_a_link_is_not_followed(old, tmp_path, use):
+    (tmp_path / "link").symlink_to(old)
+    with pytest.raises(OSError, match="symbolic links"):
+        use(tmp_path / "link")
+
+
+def test_what_was_refused_is_not_kept_open(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    before = open_descriptors()
+    with pytest.raises(OSError, match="not a regular file"):
+        files.read_regular(tmp_path / "fifo")
+    assert open_descriptors() == before
+
+
+# --- locks -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_waiting(monkeypatch):
+    """Let the time that a process would wait pass at once."""
+    clock = itertools.count()
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock) / 10)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+
+
+def take(path, seconds=0.0):
+    with files.locked(path, seconds=seconds):
+        pass
+
+
+def test_a_lock_is_held_by_one_at_a_time(tmp_path):
+    with files.locked(tmp_path / "lock", seconds=0), pytest.raises(files.Busy, match="another process is using it"):
+        take(tmp_path / "lock")
+    take(tmp_path / "lock")
+    assert ((tmp_path / "lock").read_bytes(), mode_of(tmp_path / "lock")) == (b"", 0o600)
+
+
+def test_a_lock_is_waited_for(tmp_path, monkeypatch):
+    pauses = []
+    first = contextlib.ExitStack()
+    first.enter_context(files.locked(tmp_path / "lock", seconds=0))
+
+    def release_the_third_time(pause):
+        pauses.append(pause)
+        if len(pauses) == 3:
+            first.close()
+
+    monkeypatch.setattr(time, "sleep", release_the_third_time)
+    take(tmp_path / "lock", seconds=60)
+    assert len(pauses) == 3
+    assert pauses == sorted(pauses)
+
+
+KILLED_WITH_A_LOCK = """
+import os, pathlib, sys
+from pytest_jux.files import locked
+with locked(pathlib.Path(sys.argv[1]), seconds=0):
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_lock_ends_with_its_owner(tmp_path):
+    done = subprocess.run([sys.executable, "-c", KILLED_WITH_A_LOCK, str(tmp_path / "lock")], check=False)
+    assert done.returncode == -9
+    take(tmp_path / "lock")
+    assert (tmp_path / "lock").exists()
+
+
+def test_a_lock_is_given_up_after_an_error(tmp_path):
+    with pytest.raises(KeyError), files.locked(tmp_path / "lock", seconds=0):
+        raise KeyError
+    take(tmp_path / "lock")
+    assert (tmp_path / "lock").exists()
+
+
+def test_a_link_in_place_of_a_lock_is_not_followed(tmp_path):
+    (tmp_path / "lock").symlink_to("target")
+    with pytest.raises(OSError, match="symbolic links"):
+        take(tmp_path / "lock")
+    assert not (tmp_path / "target").exists()
+
+
+NO_LOCKS = [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF]
+
+
+@pytest.mark.parametrize("code", NO_LOCKS)
+def test_where_there_are_no_locks_nobody_is_kept_out(old, tmp_path, monkeypatch, code):
+    monkeypatch.setattr(fcntl, "flock", failing(code))
+    with files.locked(tmp_path / "lock", seconds=0), files.locked(tmp_path / "lock", seconds=0):
+        claim = files.claimed(old)
+    assert not claim.is_locked
+    claim.close()
+
+
+@pytest.mark.parametrize(
+    "use", [lambda path: take(path.parent / "lock"), files.claimed, lambda path: files.write_atomically(path, NEW)]
+)
+def test_a_lock_that_fails_is_an_error_and_keeps_nothing_open(old, monkeypatch, use):
+    monkeypatch.setattr(fcntl, "flock", failing(errno.EIO))
+    before = open_descriptors()
+    with pytest.raises(OSError, match="Input/output error"):
+        use(old)
+    assert open_descriptors() == before
+    assert {path.name for path in old.parent.iterdir()} - {"lock"} == {old.name}
+    assert old.read_bytes() == OLD
+
+
+def test_a_claim_excludes_others_and_ends_when_it_is_closed(old):
+    claim = files.claimed(old)
+    assert claim.is_locked
+    with pytest.raises(files.Busy):
+        files.claimed(old)
+    claim.close()
+    again = files.claimed(old)
+    assert again.is_at(old)
+    again.close()
+
+
+def test_there_is_no_claim_to_a_file_that_is_not_there(tmp_path):
+    assert files.claimed(tmp_path / "nothing") is None
+
+
+def test_a_claim_is_to_the_file_that_has_the_name_now(old, monkeypatch, no_waiting):
+    flock, replaced = fcntl.flock, []
+
+    def replace_first(descriptor, operation):
+        flock(descriptor, operation)
+        if not replaced:
+            replaced.append(True)
+            old.unlink()
+            old.write_bytes(NEW)
+
+    monkeypatch.setattr(fcntl, "flock", replace_first)
+    claim = files.claimed(old)
+    assert os.read(claim.descriptor, 100) == NEW[:100]
+    claim.close()
+
+
+def test_a_file_that_never_is_the_same_is_given_up(old, monkeypatch, no_waiting):
+    monkeypatch.setattr(os.path, "samestat", lambda *_: False)
+    with pytest.raises(files.Busy):
+        files.claimed(old)
+    with pytest.raises(files.Busy):
+        files.write_atomically(old, NEW)
+    assert {path: path.read_bytes() for path in old.parent.iterdir()} == {old: OLD}
+
+
+# --- strays ----------------------------------------------------------------------------------------------------------
+
+
+def stray(directory, name=".jux-stray.tmp", age=0.0):
+    path = directory / name
+    path.write_bytes(b"half a rep")
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def test_a_stray_is_swept_as_soon_as_its_writer_is_dead_and_a_living_one_is_not(tmp_path):
+    stray(tmp_path)
+    with files.new_file(tmp_path, NEW) as file:
+        assert files.sweep_strays(tmp_path) == 1
+        assert [*tmp_path.iterdir()] == [file.path]
+        file.move_to(tmp_path / "name")
+    assert (tmp_path / "name").read_bytes() == NEW
+
+
+def test_only_strays_are_swept(tmp_path):
+    for name in ("report.xml", ".jux-x.xml", "x.tmp", ".other-x.tmp"):
+        stray(tmp_path, name, age=10**7)
+    (tmp_path / ".jux-link.tmp").symlink_to("report.xml")
+    (tmp_path / ".jux-directory.tmp").mkdir()
+    os.mkfifo(tmp_path / ".jux-fifo.tmp")
+    before = sorted(tmp_path.iterdir())
+    assert files.sweep_strays(tmp_path) == 0
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_sweeping_what_is_no_directory_is_no_failure(tmp_path, old):
+    assert files.sweep_strays(tmp_path / "nothing") == 0
+    assert files.sweep_strays(old) == 0
+
+
+def test_a_stray_that_cannot_be_removed_does_not_keep_others_from_being_swept(tmp_path, monkeypatch):
+    stray(tmp_path, ".jux-a.tmp")
+    stray(tmp_path, ".jux-b.tmp")
+    unlink = os.unlink
+
+    def refuse_one(path, **keywords):
+        if str(path).endswith("a.tmp"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        unlink(path, **keywords)
+
+    monkeypatch.setattr(os, "unlink", refuse_one)
+    assert files.sweep_strays(tmp_path) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [".jux-a.tmp"]
+
+
+@pytest.mark.parametrize("code", NO_LOCKS)
+def test_where_there_are_no_locks_only_old_strays_are_swept(tmp_path, monkeypatch, code):
+    monkeypatch.setattr(fcntl, "flock", failing(code))
+    day = 24 * 60 * 60
+    stray(tmp_path, ".jux-old.tmp", age=day + 60)
+    stray(tmp_path, ".jux-fresh.tmp", age=day - 60)
+    assert files.sweep_strays(tmp_path) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [".jux-fresh.tmp"]
+
+
+def test_a_writer_whose_file_is_swept_before_it_has_its_lock_takes_another(tmp_path, monkeypatch, no_waiting):
+    flock, calls = fcntl.flock, []
+
+    def sweep_first(descriptor, operation):
+        calls.append(descriptor)
+        if len(calls) == 1:  # the writer's; the sweeper's is the second
+            assert files.sweep_strays(tmp_path) == 1
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", sweep_first)
+    files.write_atomically(tmp_path / "name", NEW)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"name": NEW}
+
+
+# --- Windows ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def windows(monkeypatch):
+    return pretend_windows(monkeypatch)
+
+
+def test_the_pretended_windows_refuses_what_windows_does(old, windows):
+    with old.open("rb"):
+        with pytest.raises(PermissionError):
+            old.unlink()
+        with pytest.raises(PermissionError):
+            old.replace(old.parent / "new")
+    old.unlink()
+    assert len(windows.refusals) == 2
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_on_windows_a_file_is_closed_before_it_gets_its_name(tmp_path, windows, overwrite):
+    files.write_atomically(tmp_path / "name", NEW, overwrite=overwrite)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"name": NEW}
+    assert windows.refusals == []
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "replace"])
+def test_on_windows_a_failure_leaves_the_older_file_and_no_litter(old, windows, monkeypatch, call):
+    monkeypatch.setattr(os, call, failing(errno.ENOSPC))
+    with pytest.raises(OSError, match="No space left"):
+        files.write_atomically(old, NEW)
+    assert {path: path.read_bytes() for path in old.parent.iterdir()} == {old: OLD}
+
+
+def test_on_windows_a_claim_excludes_others_and_the_file_can_be_read(old, windows):
+    claim = files.claimed(old)
+    with pytest.raises(files.Busy):
+        files.claimed(old)
+    assert files.read_regular(old) == os.read(claim.descriptor, 100) == OLD
+    claim.close()
+    files.claimed(old).close()
+
+
+def test_on_windows_a_lock_is_held_by_one_at_a_time(tmp_path, windows):
+    with files.locked(tmp_path / "lock", seconds=0), pytest.raises(files.Busy):
+        take(tmp_path / "lock")
+    take(tmp_path / "lock")
+    assert (tmp_path / "lock").exists()
+
+
+def test_on_windows_a_stray_is_swept_and_a_living_one_is_not(tmp_path, windows):
+    stray(tmp_path)
+    with files.new_file(tmp_path, NEW) as file:
+        assert files.sweep_strays(tmp_path) == 1
+        assert [*tmp_path.iterdir()] == [file.path]
+    assert not [*tmp_path.iterdir()]
+    assert windows.refusals == []

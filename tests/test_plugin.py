@@ -23,6 +23,7 @@ from pytest_jux.errors import SignatureBroken, SignerUntrusted
 from pytest_jux.files import replace_file  # noqa: F401 - loaded here, so that runs in this process share the module
 from pytest_jux.keys import private_key_pem
 from pytest_jux.pipeline import process_report  # noqa: F401 - as above
+from pytest_jux.run import Run  # noqa: F401 - as above
 from pytest_jux.signer import remove_signatures
 from pytest_jux.verifier import Trust, verify_report
 
@@ -305,12 +306,100 @@ def test_an_unknown_option_in_a_file_is_a_warning(project):
     assert section(result)[0].startswith("⚠ .jux.conf:3: unknown option storage_mod, did you mean storage_mode?")
 
 
-def test_publishing_is_not_pretended(project):
-    lines = ["[jux]", "enabled = true", "sign = true", f"key_path = {project.signer.key_path}", "publish = true"]
-    (project.path / ".jux.conf").write_text("\n".join([*lines, "api_url = https://jux.example.org/"]))
+def test_a_metadata_field_that_does_not_exist_cannot_be_left_out(project):
+    (project.path / "pytest.ini").write_text("[pytest]\njux_enabled = true\njux_metadata_exclude = git hostnme\n")
     result = project.run()
-    assert [line for line in section(result) if "Not published" in line]
+    assert result.ret == 0
+    assert section(result)[0] == "⚠ pytest.ini:3: jux_metadata_exclude: there is no field hostnme"
+
+
+def test_a_field_of_ones_own_that_looks_secret_is_not_recorded(project):
+    lines = ["[pytest]", "jux_enabled = true", "jux_metadata_extra = team=payments, api_token=hunter2"]
+    (project.path / "pytest.ini").write_text("\n".join(lines))
+    result = project.run("--junit-xml=report.xml")
+    assert section(result)[0] == (
+        "⚠ pytest.ini:3: jux_metadata_extra: api_token looks like the name of a secret and is not recorded"
+    )
+    assert project.properties()["jux:extra:team"] == "payments"
+    assert b"hunter2" not in project.report.read_bytes()
+    assert "hunter2" not in result.stdout.str() + result.stderr.str()
+
+
+# --- where it is kept ------------------------------------------------------------------------------------------------
+
+
+def publishing(project, mode=None):
+    lines = ["[jux]", "enabled = true", "sign = true", f"key_path = {project.signer.key_path}", "publish = true"]
+    lines += [f"cert_path = {project.signer.cert_path}", "api_url = https://jux.example.org/"]
+    lines += [f"storage_mode = {mode}"] if mode else []
+    (project.path / ".jux.conf").write_text("\n".join(lines))
+
+
+def entries(project, directory):
+    return sorted(path.suffix for path in (project.store / directory).glob("sha256-*"))
+
+
+@pytest.mark.parametrize(
+    ("mode", "reports", "queue"),
+    [
+        (None, [".xml"], [".json", ".xml"]),
+        ("both", [".xml"], [".json", ".xml"]),
+        ("cache", [".xml"], [".json", ".xml"]),
+        ("api", [], [".json", ".xml"]),
+        ("local", [".xml"], []),
+    ],
+)
+def test_every_storage_mode_has_its_places(project, mode, reports, queue):
+    publishing(project, mode)
+    result = project.run("--junit-xml=report.xml")
+    assert (entries(project, "reports"), entries(project, "queue")) == (reports, queue)
+    kept = [path.read_bytes() for name in ("reports", "queue") for path in (project.store / name).glob("*.xml")]
+    assert set(kept) == {project.report.read_bytes()}
+    assert ("⚠ Queued for publishing: this version of pytest-jux does not publish yet" in section(result)) == bool(
+        queue
+    )
     assert "✓ Published" not in result.stdout.str()
+
+
+def test_what_could_not_be_signed_does_not_wait_to_be_published(project):
+    publishing(project)
+    (project.path / ".jux.conf").write_text(
+        (project.path / ".jux.conf").read_text().replace(str(project.signer.key_path), "none.pem")
+    )
+    result = project.run("--junit-xml=report.xml")
+    assert result.ret == 0
+    assert (entries(project, "reports"), entries(project, "queue")) == ([".xml"], [])
+
+
+def test_a_store_that_outgrows_its_limit_is_a_warning_with_the_command_that_helps(project):
+    result = project.run("--jux-enabled", "--jux-storage-max-size=100")
+    assert result.ret == 0
+    (line,) = [line for line in section(result) if line.startswith("⚠")]
+    assert re.fullmatch(
+        r"⚠ The report store holds [\d.]+ k?B(ytes)?, more than 100 bytes \(jux_storage_max_size\); "
+        r"to make room: jux-cache clean --max-size 100",
+        line,
+    )
+    assert not [line for line in section(project.run("--jux-enabled", "--jux-storage-max-size=0")) if "holds" in line]
+
+
+def test_old_reports_go_after_a_run_only_where_that_is_asked_for(project):
+    project.run("--jux-enabled")
+    (old,) = project.stored()
+    os.utime(old, (time.time() - 3 * 86_400,) * 2)
+    project.run("--jux-enabled")
+    assert old.exists()
+    result = project.run("--jux-enabled", "--jux-storage-retention-days=2")
+    assert not old.exists()
+    assert len(project.stored()) == 2
+    assert [line for line in section(result) if line.startswith("✓ Removed 1 old report (")]
+
+
+def test_what_a_killed_process_left_in_the_store_goes_with_the_next_run(project):
+    project.run("--jux-enabled")
+    (project.store / "reports" / ".jux-abc.tmp").write_bytes(b"half a rep")
+    project.run("--jux-enabled")
+    assert not [*project.store.rglob(".jux-*")]
 
 
 # --- what is stored --------------------------------------------------------------------------------------------------
@@ -346,11 +435,12 @@ def test_the_report_keeps_its_mode(project):
 
 
 @pytest.mark.parametrize("mode", ["api", "both", "cache"])
-def test_modes_that_publish_store_locally_and_say_that_nothing_is_published(project, mode):
+def test_without_publishing_every_mode_stores_locally(project, mode):
     result = project.run(*project.signing, f"--jux-storage-mode={mode}")
     assert section(result)[0] == "✓ Report signed: report.xml"
-    assert section(result)[-1].startswith("⚠ Not published: ")
+    assert section(result)[-1].startswith("✓ Stored locally: ")
     assert [file.read_bytes() for file in project.stored()] == [project.report.read_bytes()]
+    assert entries(project, "queue") == []
 
 
 @pytest.mark.parametrize("sign", [False, True])
@@ -574,7 +664,9 @@ def test_a_missing_key_is_one_line(project):
     project.pytester.makeconftest(KEEP_ORIGINAL)
     result = project.run_apart("--junit-xml=report.xml", "--jux-sign", "--jux-key=none.pem")
     assert result.ret == 0
-    assert_unsigned_because(project, result, "cannot read the private key .*none.pem: no such file or directory")
+    assert_unsigned_because(
+        project, result, r"cannot read the private key .*none.pem: no such .* \(jux-config explain .*\)"
+    )
 
 
 def test_a_report_that_could_not_be_signed_is_stored_unsigned_and_said_to_be(project):
@@ -593,7 +685,7 @@ def test_a_certificate_of_another_key_is_one_line(project, rsa):
     project.pytester.makeconftest(KEEP_ORIGINAL)
     result = project.run(*project.signing, f"--jux-cert={rsa.cert_path}")
     assert result.ret == 0
-    assert_unsigned_because(project, result, "the certificate CN=rsa signer does not belong to the private key")
+    assert_unsigned_because(project, result, r"the certificate CN=rsa signer does not belong to the private key \(.*\)")
 
 
 def test_an_expired_certificate_is_one_line(project, make_signer):
@@ -673,7 +765,9 @@ def test_a_read_only_store_is_one_line_and_the_report_is_signed(project, without
     assert result.ret == 0
     first, second = section(result)
     assert first == "✓ Report signed: report.xml"
-    assert re.fullmatch(r"✗ Report not stored: cannot store /.*\.xml: permission denied", second)
+    assert re.fullmatch(
+        r"✗ Report not stored: cannot store /.*\.xml: permission denied \(jux_storage_path .*\)", second
+    )
     assert project.verify()
 
 
@@ -732,7 +826,7 @@ def test_a_full_disk_under_the_store_leaves_no_litter_there(project, small_disk)
     result = project.run(*project.signing, "--jux-storage-path=disk/store")
     assert result.ret == 0
     assert section(result)[0] == "✓ Report signed: report.xml"
-    assert re.fullmatch(r"✗ Report not stored: .*: no space left on device", section(result)[1])
+    assert re.fullmatch(r"✗ Report not stored: .*: no space left on device \(jux-cache clean .*\)", section(result)[1])
     assert not [path for path in small_disk.rglob("*.*") if path.is_file()]
     assert project.verify()
 
@@ -761,13 +855,14 @@ def test_a_report_that_nobody_asked_for_and_that_cannot_be_written_is_one_line(p
     project.monkeypatch.setenv("TMPDIR", str(project.path / "tmp"))
     project.pytester.makeconftest(
         """
-        import pathlib, shutil, pytest
+        import os, tempfile
 
-        @pytest.hookimpl(tryfirst=True)
-        def pytest_sessionfinish():
-            (directory,) = pathlib.Path("tmp").glob("jux-*")
-            shutil.rmtree(directory)
-            directory.write_text("in the way")
+        def a_file_instead(prefix):
+            descriptor, name = tempfile.mkstemp(prefix=prefix)
+            os.close(descriptor)
+            return name
+
+        tempfile.mkdtemp = a_file_instead
         """
     )
     result = project.run_apart("--jux-enabled")
@@ -778,9 +873,35 @@ def test_a_report_that_nobody_asked_for_and_that_cannot_be_written_is_one_line(p
     assert len(lines) == 1
 
 
+def test_a_test_that_ends_the_process_leaves_nothing_behind(project):
+    (project.path / "tmp").mkdir()
+    project.monkeypatch.setenv("TMPDIR", str(project.path / "tmp"))
+    project.pytester.makepyfile("import os\ndef test_a(): os._exit(5)")
+    result = project.run_apart("--jux-enabled", "--basetemp=base")
+    assert result.ret == 5
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
+    assert not [*(project.path / "tmp").glob("jux-*")]
+    assert not project.store.exists()
+
+
+def test_a_read_only_home_is_one_line_and_the_report_is_signed(project, without_root_rights):
+    home = project.path / "home"
+    home.mkdir(mode=0o500)
+    project.monkeypatch.setenv("HOME", str(home))
+    project.monkeypatch.delenv("JUX_STORAGE_PATH")
+    command = [*without_root_rights, sys.executable, "-m", "pytest", "-p", "jux", "-p", "no:cacheprovider"]
+    result = project.pytester.run(*command, *project.signing)
+    assert result.ret == 0
+    assert section(result)[0] == "✓ Report signed: report.xml"
+    (failure,) = section(result)[1:]
+    assert re.fullmatch(r"✗ Report not stored: cannot store .*: permission denied \(jux_storage_path .*\)", failure)
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
+    assert project.verify()
+
+
 def test_a_defect_of_ours_is_one_line_and_changes_nothing(project):
     project.pytester.makeconftest(
-        KEEP_ORIGINAL + "\nimport pytest_jux.pipeline as p\ndef broken(*a, **k): raise ZeroDivisionError('oops')\n"
+        KEEP_ORIGINAL + "\nimport pytest_jux.run as p\ndef broken(*a, **k): raise ZeroDivisionError('oops')\n"
         "@pytest.fixture(autouse=True, scope='session')\ndef _break():\n"
         "    p.process_report, saved = broken, p.process_report\n"
         "def pytest_unconfigure():\n    import importlib; importlib.reload(p)\n"
@@ -838,7 +959,7 @@ def test_a_passphrase_from_the_first_line_of_a_file(project, encrypted, ending):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ([], ".*encrypted.pem: it is encrypted and no passphrase was given"),
+        ([], ".*encrypted.pem: it is encrypted and no passphrase was given \\(set jux_key_passphrase_env or .*\\)"),
         (["--jux-key-passphrase-env=WRONG"], ".*encrypted.pem: the passphrase is wrong"),
         (["--jux-key-passphrase-env=NONE"], "the environment variable NONE .* is empty or not set"),
         (["--jux-key-passphrase-file=none"], "cannot read .*none: no such file or directory"),

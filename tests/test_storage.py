@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -12,15 +14,17 @@ import re
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from crash.interposed import interposed
+from foreign_systems import pretend_windows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_jux.canonicalizer import canonical_hash
 from pytest_jux.errors import AmbiguousHash, InvalidHash, ReportNotStored, StorageError
+from pytest_jux.inventory import Status
 from pytest_jux.signer import sign_report
 from pytest_jux.storage import ReportStorage, default_storage_path
 
@@ -48,7 +52,9 @@ def fill(store, *hashes):
 
 
 def everything_below(path):
-    return {file.relative_to(path).as_posix(): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    """Return every file but the locks, which are empty and stay."""
+    files = (file for file in path.rglob("*") if file.is_file() and file.parent.name != "locks")
+    return {file.relative_to(path).as_posix(): file.read_bytes() for file in files}
 
 
 def failing(code):
@@ -98,10 +104,52 @@ def test_metadata_that_is_missing_or_damaged_is_empty(store, real_report):
         assert store.metadata(identity) == {}
 
 
-def test_storing_the_same_report_again_does_not_write_it_again(store, real_report):
+def test_storing_the_same_report_again_makes_it_new_without_writing_it_again(store, real_report):
     first = store.store(real_report, canonical_hash(real_report)).path.stat()
     again = store.store(real_report, canonical_hash(real_report)).path.stat()
-    assert (again.st_ino, again.st_mtime_ns) == (first.st_ino, first.st_mtime_ns)
+    assert again.st_ino == first.st_ino
+    assert again.st_mtime_ns // 1000 > first.st_mtime_ns // 1000
+
+
+def test_a_report_from_the_future_is_still_newer_when_it_is_stored_again(store, real_report):
+    entry = store.store(real_report, canonical_hash(real_report))
+    os.utime(entry.path, (entry.path.stat().st_mtime + 10**6,) * 2)
+    future = store.find(canonical_hash(real_report)).stored_at
+    assert store.store(real_report, canonical_hash(real_report)).stored_at > future
+
+
+def test_what_is_known_about_a_report_grows_and_is_never_lost(store, real_report, signed_report):
+    identity = canonical_hash(real_report)
+    store.store(real_report, identity, {"hostname": "first", "branch": "main"})
+    store.store(signed_report, identity, {"hostname": "second", "run": "7"})
+    known = store.metadata(identity)
+    assert (known["hostname"], known["branch"], known["run"], known["signed"]) == ("first", "main", "7", True)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("elsewhere")])
+def test_what_stands_in_place_of_the_metadata_is_not_taken_for_it(store, real_report, make):
+    identity = canonical_hash(real_report)
+    store.metadata_directory.mkdir(parents=True)
+    make(store.metadata_directory / f"{identity.replace(':', '-')}.json")
+    assert store.metadata(identity) == {}
+
+
+def test_the_counts_are_those_that_were_recorded_or_else_those_of_the_report(store, real_report):
+    identity = canonical_hash(real_report)
+    store.store(real_report, identity)
+    counted = {name: store.summary(identity)[name] for name in ("tests", "failures", "errors", "skipped")}
+    assert counted == {"tests": 3, "failures": 1, "errors": 0, "skipped": 1}
+    recorded = {"tests": 9, "failures": 0, "errors": 0, "skipped": 0}
+    store.store(real_report, identity, {"summary": recorded})
+    assert store.summary(identity) == recorded
+
+
+def test_there_are_no_counts_of_what_is_no_report_and_none_of_what_is_not_there(store):
+    fill(store, FULL)
+    (store.path_of(f"sha256:{FULL}")).write_bytes(b"garbage")
+    assert store.summary(f"sha256:{FULL}") == {}
+    with pytest.raises(ReportNotStored):
+        store.summary(f"sha256:{OTHER}")
 
 
 def test_a_report_that_is_not_stored_cannot_be_read(store):
@@ -114,44 +162,6 @@ def test_looking_into_a_store_does_not_make_it(store):
     with pytest.raises(ReportNotStored):
         store.resolve("abcd")
     assert not store.root.exists()
-
-
-def test_the_list_is_newest_first_and_ties_are_in_a_fixed_order(store):
-    fill(store, "a" * 64, "b" * 64, "c" * 64)
-    for digit, when in (("a", 100), ("b", 300), ("c", 100)):
-        os.utime(store.reports / f"sha256-{digit * 64}.xml", (when, when))
-    assert [entry.canonical_hash[7] for entry in store.list()] == ["b", "c", "a"]
-
-
-def test_the_list_shows_reports_and_nothing_else(store, tmp_path):
-    fill(store, "a" * 64)
-    (store.reports / ("sha256-" + "b" * 63 + ".xml")).write_bytes(b"")
-    (store.reports / ("sha256-" + "B" * 64 + ".xml")).write_bytes(b"")
-    (store.reports / ".jux-x.tmp").write_bytes(b"")
-    (store.reports / ("sha256-" + "c" * 64 + ".xml")).mkdir()
-    (store.reports / ("sha256-" + "d" * 64 + ".xml")).symlink_to(tmp_path)
-    assert [entry.canonical_hash for entry in store.list()] == ["sha256:" + "a" * 64]
-
-
-def test_a_report_that_vanishes_while_listing_is_left_out(store, monkeypatch):
-    fill(store, "a" * 64, "b" * 64)
-    names = store._names
-
-    def removing():
-        for entry, digits in names():
-            if digits == "a" * 64:
-                Path(entry.path).unlink()
-            yield entry, digits
-
-    monkeypatch.setattr(store, "_names", removing)
-    assert [entry.canonical_hash[7] for entry in store.list()] == ["b"]
-
-
-def test_a_store_that_cannot_be_listed_says_why(store):
-    store.root.mkdir()
-    store.reports.write_text("a file")
-    with pytest.raises(StorageError, match=r"cannot read .*reports: not a directory"):
-        store.list()
 
 
 # --- where it is -----------------------------------------------------------------------------------------------------
@@ -279,7 +289,7 @@ def test_reports_are_for_their_owner_alone_whatever_the_umask(store, real_report
     modes = {path: stat.S_IMODE(path.stat().st_mode) for path in [store.root, *store.root.rglob("*")]}
     assert {mode for path, mode in modes.items() if path.is_dir()} == {0o700}
     assert {mode for path, mode in modes.items() if path.is_file()} == {0o600}
-    assert len(modes) == 5
+    assert len(modes) == 7  # the root, its directories for reports, metadata and locks, and one file in each
 
 
 def test_a_link_in_place_of_a_report_is_not_read(store, tmp_path):
@@ -399,7 +409,7 @@ def test_the_metadata_is_written_last_so_that_it_vouches_for_the_report(store, r
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", not_the_metadata)
-    with pytest.raises(StorageError, match=r"\.json: no space left on device"):
+    with pytest.raises(StorageError, match="no space left on device"):
         store.store(real_report, identity)
     monkeypatch.undo()
     assert not [*everything_below(store.root)]  # nothing was stored, as the error says
@@ -434,23 +444,27 @@ def test_a_kill_at_any_point_leaves_a_whole_report_or_none(store, real_report, s
     assert store.read(identity) == real_report
 
 
-def test_stray_temporaries_go_after_a_day_and_fresh_ones_stay(store, real_report):
+def test_what_a_killed_process_left_is_swept_at_once_and_nothing_else(store, real_report):
     store.store(real_report, canonical_hash(real_report))
-    day = 24 * 60 * 60
-    ages = {".jux-old.tmp": day + 60, ".jux-fresh.tmp": day - 60, "notes.txt": 9 * day, ".jux-old.xml": 9 * day}
+    names = {".jux-new.tmp", "notes.txt", ".jux-old.xml", "x.tmp"}
     for directory in (store.reports, store.metadata_directory):
-        for name, age in ages.items():
+        for name in names:
             (directory / name).write_bytes(b"x")
-            os.utime(directory / name, (time.time() - age,) * 2)
-    store.store(real_report, canonical_hash(real_report))
+    assert store.sweep() == 2
     for directory in (store.reports, store.metadata_directory):
-        assert {path.name for path in directory.iterdir()} & {*ages} == {*ages} - {".jux-old.tmp"}
+        assert {path.name for path in directory.iterdir()} & names == names - {".jux-new.tmp"}
+    assert store.read(canonical_hash(real_report)) == real_report
 
 
-def test_a_stray_temporary_that_cannot_be_removed_does_not_hinder_storing(store, real_report):
+def test_sweeping_what_is_not_there_does_not_make_it(store):
+    assert store.sweep() == 0
+    assert not store.root.exists()
+
+
+def test_a_stray_temporary_that_cannot_be_removed_does_not_hinder_anything(store, real_report):
     store.reports.mkdir(parents=True)
     (store.reports / ".jux-directory.tmp").mkdir()
-    os.utime(store.reports / ".jux-directory.tmp", (0, 0))
+    assert store.sweep() == 0
     store.store(real_report, canonical_hash(real_report))
     assert store.read(canonical_hash(real_report)) == real_report
 
@@ -494,4 +508,482 @@ def test_several_processes_store_the_same_report_at_once(store, tmp_path, real_r
     outputs = [process.communicate(timeout=60) for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], outputs
     assert store.read(canonical_hash(real_report)) in versions
-    assert sorted(path.suffix for path in store.root.rglob("*") if path.is_file()) == [".json", ".xml"]
+    assert sorted(Path(name).suffix for name in everything_below(store.root)) == [".json", ".xml"]
+
+
+ADDING = """
+import sys
+from pathlib import Path
+from pytest_jux.storage import ReportStorage
+store, identity, data = ReportStorage(sys.argv[1]), sys.argv[2], Path(sys.argv[3]).read_bytes()
+sys.stdout.write("ready\\n"); sys.stdout.flush(); sys.stdin.readline()
+for number in range(15):
+    store.store(data, identity, {f"{sys.argv[4]}-{number}": "known"})
+"""
+
+
+def test_what_several_processes_know_about_one_report_is_all_kept(store, tmp_path, real_report):
+    (tmp_path / "report.xml").write_bytes(real_report)
+    identity = canonical_hash(real_report)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command = [sys.executable, "-c", ADDING, str(store.root), identity, str(tmp_path / "report.xml")]
+    processes = [subprocess.Popen([*command, str(number)], **pipes) for number in range(3)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    outputs = [process.communicate("go\n", timeout=60) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], outputs
+    assert {f"{one}-{two}" for one in range(3) for two in range(15)} <= store.metadata(identity).keys()
+
+
+# --- the queue -------------------------------------------------------------------------------------------------------
+
+
+def name_of(data):
+    return canonical_hash(data).replace(":", "-")
+
+
+def publish(store, identity, answer=None):
+    with store.claim(identity) as claimed:
+        assert claimed
+        store.mark_published(identity, answer)
+
+
+def reject(store, identity, reason=None):
+    with store.claim(identity) as claimed:
+        assert claimed
+        store.mark_rejected(identity, reason)
+
+
+def test_what_is_queued_waits_whether_or_not_it_is_stored(store, real_report, signed_report):
+    identity = canonical_hash(real_report)
+    store.enqueue(signed_report, identity, {"hostname": "build-7"})
+    entry = store.find(identity)
+    assert (entry.path, entry.status, entry.size) == (
+        store.queue / f"{name_of(real_report)}.xml",
+        Status.QUEUED,
+        len(signed_report),
+    )
+    assert store.read(identity) == signed_report
+    assert store.metadata(identity) == {"hostname": "build-7"}
+    assert store.answer(identity)["attempts"] == 0
+
+
+def test_a_queued_report_takes_no_second_room_where_it_is_stored(store, real_report):
+    identity = canonical_hash(real_report)
+    entry = store.store(real_report, identity)
+    store.enqueue(real_report, identity)
+    assert (store.queue / entry.path.name).samefile(entry.path)
+    assert [one.status for one in store.list()] == [Status.QUEUED]
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EPERM, "not permitted"), OSError(errno.EXDEV, "x"), NotImplementedError()]
+)
+def test_a_queued_report_is_a_copy_where_there_are_no_hard_links(store, real_report, monkeypatch, error):
+    def no_links(*_, **__):
+        raise error
+
+    identity = canonical_hash(real_report)
+    store.store(real_report, identity)
+    monkeypatch.setattr(os, "link", no_links)
+    store.enqueue(real_report, identity)
+    copy = store.queue / f"{name_of(real_report)}.xml"
+    assert copy.read_bytes() == real_report
+    assert not copy.samefile(store.path_of(identity))
+
+
+def test_queueing_again_changes_nothing_and_other_bytes_take_the_place(store, real_report, signed_report):
+    identity = canonical_hash(real_report)
+    store.enqueue(real_report, identity, {"hostname": "one"})
+    before = everything_below(store.root)
+    store.enqueue(real_report, identity, {"hostname": "two"})
+    assert everything_below(store.root) == before
+    store.enqueue(signed_report, identity, {"hostname": "three"})
+    assert store.read(identity, waiting=True) == signed_report
+    assert store.metadata(identity) == {"hostname": "three"}
+
+
+def test_what_waits_is_what_was_queued_and_not_what_is_stored(store, real_report, signed_report):
+    identity = canonical_hash(real_report)
+    store.store(real_report, identity)
+    store.enqueue(signed_report, identity)
+    assert store.read(identity) == real_report
+    assert store.read(identity, waiting=True) == signed_report
+    reject(store, identity)
+    assert (store.rejected / f"{name_of(real_report)}.xml").read_bytes() == signed_report
+    store.requeue(identity)
+    assert (store.queue / f"{name_of(real_report)}.xml").read_bytes() == signed_report
+
+
+def test_a_published_report_stays_with_the_servers_answer_and_leaves_the_queue(store, real_report):
+    identity = canonical_hash(real_report)
+    store.store(real_report, identity)
+    store.enqueue(real_report, identity)
+    publish(store, identity, {"id": 42})
+    assert store.find(identity).status is Status.PUBLISHED
+    assert store.answer(identity)["answer"] == {"id": 42}
+    assert not [*store.queue.iterdir()]
+    assert store.read(identity) == real_report
+
+
+def test_a_report_that_was_only_queued_is_gone_when_it_is_published(store, real_report):
+    store.enqueue(real_report, canonical_hash(real_report))
+    publish(store, canonical_hash(real_report))
+    assert store.list() == []
+    assert everything_below(store.root) == {}
+
+
+def test_a_rejected_report_is_kept_with_the_reason_and_can_be_queued_again(store, real_report):
+    identity = canonical_hash(real_report)
+    store.enqueue(real_report, identity, {"hostname": "build-7"})
+    reject(store, identity, {"status": 422, "detail": "no"})
+    assert store.find(identity).status is Status.REJECTED
+    assert store.answer(identity)["reason"] == {"status": 422, "detail": "no"}
+    assert store.metadata(identity) == {"hostname": "build-7"}
+    store.requeue(identity)
+    assert store.find(identity).status is Status.QUEUED
+    assert store.metadata(identity) == {"hostname": "build-7"}
+    assert not [*store.rejected.iterdir()]
+
+
+def test_a_rejected_report_that_is_published_after_all_is_not_rejected_any_more(store, real_report):
+    identity = canonical_hash(real_report)
+    store.store(real_report, identity)
+    store.enqueue(real_report, identity)
+    reject(store, identity)
+    store.mark_published(identity)
+    assert store.find(identity).status is Status.PUBLISHED
+
+
+def test_what_never_was_in_the_store_cannot_be_rejected_or_queued_again(store):
+    for use in (store.mark_rejected, store.requeue):
+        with pytest.raises(ReportNotStored):
+            use(f"sha256:{FULL}")
+    assert store.list() == []
+
+
+def test_only_one_at_a_time_has_the_claim(store, real_report):
+    identity = canonical_hash(real_report)
+    store.enqueue(real_report, identity)
+    with store.claim(identity) as first, ReportStorage(store.root).claim(identity) as second:
+        assert (first, second) == (True, False)
+    with store.claim(identity) as again:
+        assert again
+
+
+def test_there_is_no_claim_to_what_does_not_wait(store, real_report):
+    identity = canonical_hash(real_report)
+    store.store(real_report, identity)
+    with store.claim(identity) as claimed:
+        assert not claimed
+
+
+KILLED_WITH_A_CLAIM = """
+import os, sys
+from pytest_jux.storage import ReportStorage
+with ReportStorage(sys.argv[1]).claim(sys.argv[2]) as claimed:
+    assert claimed
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_claim_ends_with_its_owner(store, real_report):
+    identity = canonical_hash(real_report)
+    store.enqueue(real_report, identity)
+    done = subprocess.run([sys.executable, "-c", KILLED_WITH_A_CLAIM, str(store.root), identity], check=False)
+    assert done.returncode == -9
+    with store.claim(identity) as claimed:
+        assert claimed
+
+
+def test_what_was_queued_anew_while_the_older_was_sent_still_waits(store, real_report, signed_report):
+    identity = canonical_hash(real_report)
+    store.enqueue(real_report, identity)
+    with store.claim(identity) as claimed:
+        assert claimed
+        ReportStorage(store.root).enqueue(signed_report, identity)
+        store.mark_published(identity)
+    assert store.read(identity, waiting=True) == signed_report
+    assert store.find(identity).status is Status.QUEUED
+
+
+@pytest.mark.parametrize("half", [".xml", ".json"])
+def test_half_an_entry_is_no_entry_and_is_swept(store, real_report, half):
+    identity = canonical_hash(real_report)
+    store.enqueue(real_report, identity)
+    (store.queue / f"{name_of(real_report)}{half}").unlink()
+    assert store.list() == []
+    assert store.sweep() == 1
+    assert everything_below(store.root) == {}
+    store.enqueue(real_report, identity)
+    publish(store, identity)
+
+
+def test_an_entry_whose_report_is_only_stored_is_not_swept(store, real_report):
+    identity = canonical_hash(real_report)
+    store.store(real_report, identity)
+    store.enqueue(real_report, identity)
+    (store.queue / f"{name_of(real_report)}.xml").unlink()
+    assert store.sweep() == 0
+    assert store.read(identity, waiting=True) == real_report
+    publish(store, identity)
+    assert store.find(identity).status is Status.PUBLISHED
+
+
+# --- removing --------------------------------------------------------------------------------------------------------
+
+
+def test_a_removed_report_leaves_nothing(store, real_report):
+    identity = canonical_hash(real_report)
+    entry = store.store(real_report, identity, {"hostname": "x"})
+    store.enqueue(real_report, identity)
+    publish(store, identity)
+    assert store.remove(store.find(identity))
+    store.flush()
+    assert everything_below(store.root) == {}
+    assert store.remove(entry)  # it is gone, as was asked for
+
+
+def test_a_report_that_waits_is_removed_only_by_name(store, real_report):
+    identity = canonical_hash(real_report)
+    store.store(real_report, identity)
+    store.enqueue(real_report, identity)
+    before = everything_below(store.root)
+    assert not store.remove(store.find(identity))
+    assert everything_below(store.root) == before
+    assert store.remove(store.find(identity), queued=True)
+    assert everything_below(store.root) == {}
+
+
+def test_a_report_that_is_being_sent_is_not_removed(store, real_report):
+    identity = canonical_hash(real_report)
+    store.enqueue(real_report, identity)
+    before = everything_below(store.root)
+    with store.claim(identity):
+        assert not ReportStorage(store.root).remove(store.find(identity), queued=True)
+    assert everything_below(store.root) == before
+
+
+def test_a_rejected_report_is_removed(store, real_report):
+    store.enqueue(real_report, canonical_hash(real_report))
+    reject(store, canonical_hash(real_report))
+    assert store.remove(store.find(canonical_hash(real_report)))
+    assert everything_below(store.root) == {}
+
+
+def test_a_report_that_was_stored_again_since_it_was_listed_stays(store, real_report):
+    identity = canonical_hash(real_report)
+    (listed,) = [store.store(real_report, identity), *store.list()][1:]
+    store.store(real_report, identity)
+    assert not store.remove(listed)
+    assert store.read(identity) == real_report
+
+
+def test_a_report_that_was_listed_as_rejected_and_stored_since_stays(store, real_report):
+    identity = canonical_hash(real_report)
+    store.enqueue(real_report, identity)
+    reject(store, identity)
+    (listed,) = store.list()
+    store.store(real_report, identity, {"hostname": "x"})
+    assert not store.remove(listed)
+    assert store.read(identity) == real_report
+    assert store.metadata(identity)["hostname"] == "x"
+
+
+def test_a_report_that_was_listed_as_queued_and_stored_and_published_since_stays(store, real_report):
+    identity = canonical_hash(real_report)
+    store.enqueue(real_report, identity)
+    (listed,) = store.list()
+    store.store(real_report, identity)
+    publish(store, identity)
+    assert not store.remove(listed)
+    assert store.read(identity) == real_report
+
+
+def test_a_report_that_somebody_works_on_is_not_removed(store, real_report):
+    identity = canonical_hash(real_report)
+    entry = store.store(real_report, identity)
+    for path in (store.root / "locks").iterdir():
+        with path.open("rb+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            assert not store.remove(entry)
+    assert store.remove(entry)
+
+
+def test_flushing_what_is_not_there_is_nothing(store):
+    store.flush()
+    assert not store.root.exists()
+
+
+# --- what the system refuses -----------------------------------------------------------------------------------------
+
+
+def test_a_store_whose_directory_is_a_file_is_one_sentence_for_every_use(store, real_report):
+    store.root.write_text("a file")
+    identity = canonical_hash(real_report)
+    uses = (
+        lambda: store.store(real_report, identity),
+        lambda: store.enqueue(real_report, identity),
+        lambda: store.mark_published(identity),
+        lambda: store.mark_rejected(identity),
+        lambda: store.requeue(identity),
+        lambda: store.read(identity),
+        lambda: store.find(identity),
+        store.list,
+        store.statistics,
+        lambda: store.resolve("abcd"),
+    )
+    for use in uses:
+        with pytest.raises(StorageError, match=r"cannot \w+ .*: (not a directory|file exists)"):
+            use()
+
+
+def test_a_name_with_a_nul_is_refused():
+    with pytest.raises(StorageError, match="NUL"):
+        ReportStorage("reports\0")
+
+
+UNSEARCHABLE = """
+from pytest_jux.storage import ReportStorage
+(path / "queue").chmod(0)
+entry = ReportStorage(path).store(b"<testsuites/>", "sha256:" + "0" * 64)
+(path / "queue").chmod(0o700)
+print(entry.status)
+"""
+
+
+def test_a_queue_that_may_not_be_searched_does_not_hinder_storing(store, without_root_rights):
+    store.queue.mkdir(parents=True)
+    code = f"import sys, pathlib; path = pathlib.Path(sys.argv[1])\n{UNSEARCHABLE}"
+    done = subprocess.run(
+        [*without_root_rights, sys.executable, "-c", code, str(store.root)], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("local\n", "")
+
+
+UNREADABLE = """
+from pytest_jux.storage import ReportStorage
+from pytest_jux.errors import StorageError
+(reported,) = (path / "reports").iterdir()
+for file in (reported, *(path / "metadata").iterdir()):
+    file.chmod(0)
+    try:
+        ReportStorage(path).store(b"<testsuites/>", reported.stem.replace("-", ":"))
+    except StorageError as error:
+        print(error.reason)
+    file.chmod(0o600)
+"""
+
+
+def test_what_may_not_be_read_is_not_overwritten(store, signed_report, without_root_rights):
+    store.store(signed_report, canonical_hash(signed_report), {"hostname": "x"})
+    before = everything_below(store.root)
+    code = f"import sys, pathlib; path = pathlib.Path(sys.argv[1])\n{UNREADABLE}"
+    done = subprocess.run(
+        [*without_root_rights, sys.executable, "-c", code, str(store.root)], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("permission denied\n" * 2, "")
+    assert everything_below(store.root) == before
+
+
+# --- rights, at every moment -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_nothing_is_readable_by_others_even_for_a_moment(tmp_path, real_report, signed_report, umask):
+    store = ReportStorage(tmp_path / "new" / "store")
+    identity = canonical_hash(real_report)
+    seen = []
+
+    def observe(_, call, arguments, keywords):
+        result = call(*arguments, **keywords)
+        paths = [tmp_path / "new", *(tmp_path / "new").rglob("*")] if (tmp_path / "new").exists() else []
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                seen.append((stat.S_IMODE(path.lstat().st_mode), path))
+        return result
+
+    before = os.umask(umask)
+    try:
+        with interposed(observe):
+            store.store(real_report, identity, {"hostname": "x"})
+            store.enqueue(signed_report, identity, {"hostname": "x"})
+            reject(store, identity, {"status": 400})
+            store.requeue(identity)
+            publish(store, identity, {"id": 1})
+            store.store(signed_report, identity, {"run": "7"})
+    finally:
+        os.umask(before)
+    assert len(seen) > 1000
+    assert {(mode, path.name) for mode, path in seen if mode not in {0o700, 0o600}} == set()
+    assert {path.is_dir() for mode, path in seen if mode == 0o700 and path.exists()} == {True}
+
+
+# --- other filesystems, other systems --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def windows(monkeypatch):
+    return pretend_windows(monkeypatch)
+
+
+def whole_life(store, real_report, signed_report):
+    identity = canonical_hash(real_report)
+    store.store(real_report, identity, {"hostname": "one"})
+    store.store(real_report, identity, {"run": "7"})
+    store.store(signed_report, identity)
+    store.enqueue(real_report, identity, {"hostname": "one"})
+    store.enqueue(signed_report, identity, {"hostname": "two"})
+    reject(store, identity, {"status": 400})
+    assert store.metadata(identity)["hostname"] == "one"
+    assert json.loads((store.rejected / f"{name_of(real_report)}.json").read_bytes())["metadata"] == {"hostname": "two"}
+    store.requeue(identity)
+    publish(store, identity, {"id": 1})
+    assert (store.read(identity), store.find(identity).status) == (signed_report, Status.PUBLISHED)
+    assert store.metadata(identity)["run"] == "7"
+    assert sorted(everything_below(store.root)) == [
+        f"{directory}/{name_of(real_report)}.{kind}"
+        for directory, kind in (("metadata", "json"), ("published", "json"), ("reports", "xml"))
+    ]
+    store.enqueue(signed_report, identity)
+    assert store.remove(store.find(identity), queued=True)
+    store.flush()
+    assert store.sweep() == 0
+    assert everything_below(store.root) == {}
+
+
+def test_a_whole_life(store, real_report, signed_report):
+    whole_life(store, real_report, signed_report)
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_whole_life_where_the_filesystem_has_no_locks(store, real_report, signed_report, monkeypatch, code):
+    monkeypatch.setattr(fcntl, "flock", failing(code))
+    whole_life(store, real_report, signed_report)
+
+
+def test_a_whole_life_where_the_filesystem_has_no_hard_links(store, real_report, signed_report, monkeypatch):
+    monkeypatch.setattr(os, "link", failing(errno.EPERM))
+    whole_life(store, real_report, signed_report)
+
+
+def test_a_whole_life_where_open_files_can_be_neither_renamed_nor_removed(store, real_report, signed_report, windows):
+    whole_life(store, real_report, signed_report)
+    assert windows.refusals == []
+
+
+@pytest.mark.parametrize("call", ["write", "replace"])
+def test_a_failure_leaves_no_litter_where_open_files_cannot_be_removed(store, real_report, monkeypatch, windows, call):
+    monkeypatch.setattr(os, call, failing(errno.ENOSPC))
+    with pytest.raises(StorageError, match="no space left on device"):
+        store.store(real_report, canonical_hash(real_report))
+    assert everything_below(store.root) == {}
+
+
+def test_a_record_that_is_nested_too_deep_to_be_written_again_is_replaced(store, real_report):
+    identity = canonical_hash(real_report)
+    store.store(real_report, identity, {"hostname": "old"})
+    (record,) = store.metadata_directory.iterdir()
+    record.write_text(f'{{"canonical_hash": "{identity}", "deep": {"[" * 900}{"]" * 900}}}')
+    store.store(real_report, identity, {"hostname": "new"})
+    assert store.metadata(identity)["hostname"] == "new"

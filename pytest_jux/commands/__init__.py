@@ -9,6 +9,8 @@ import click
 from pytest_jux.commands import _cli
 
 _COMMANDS = {
+    "cache": "Look after the reports that are stored on this machine.",
+    "config": "Show, explain, check and make the configuration.",
     "inspect": "Show what a report says, and what its signature is worth.",
     "keygen": "Make a signing key and its certificate.",
     "sign": "Sign reports.",

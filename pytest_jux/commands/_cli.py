@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from pytest_jux.errors import FileProblem, JuxError, ReportTooLarge
 from pytest_jux.text import encodable, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pytest_jux.verifier import Trust
 
@@ -57,6 +58,9 @@ def main_of(command: click.Command, name: str) -> Callable[[], None]:
     """Return the entry point of a console script."""
 
     def main() -> None:
+        import gc
+
+        gc.set_threshold(100_000)  # a process that lives this short has little to collect, and looks for it often
         sys.exit(run(command, name=name))
 
     return main
@@ -104,6 +108,9 @@ def write_output(data: bytes) -> None:
     """Write all of `data` to standard output or raise OSError: a full disk or a closed pipe is no success."""
     from pytest_jux.files import write_all
 
+    stream: object = sys.stdout
+    if stream is None:
+        raise FileProblem("standard output", "write", "it is closed")
     try:
         descriptor = sys.stdout.fileno()
     except (AttributeError, OSError, ValueError):  # a stream without a file behind it, as under a test runner
@@ -215,3 +222,79 @@ def passphrase_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = decorate(command)
     return command
+
+
+class Group(click.Group):
+    """A command with subcommands, which are imported when they are used and listed in the given order.
+
+    `subcommands` maps their names to `module:name` in this package.
+    """
+
+    def __init__(self, *arguments: Any, subcommands: Mapping[str, str], **options: Any) -> None:  # noqa: ANN401 - click's
+        super().__init__(*arguments, **options)
+        self._subcommands = subcommands
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the names of the subcommands."""
+        return list(self._subcommands)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a subcommand; all of them are known to click afterwards if there is none of that name."""
+        if cmd_name in self._subcommands and cmd_name not in self.commands:
+            module, _, name = self._subcommands[cmd_name].partition(":")
+            self.add_command(getattr(import_module(f"pytest_jux.commands.{module}"), name), cmd_name)
+        elif cmd_name not in self.commands:
+            for known in self._subcommands:  # so that click can tell which one may have been meant
+                self.get_command(ctx, known)
+        return self.commands.get(cmd_name)
+
+
+def format_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--format` and `--json`; the command gets `form`: `text`, `json` or `yaml`."""
+    from functools import wraps
+
+    @wraps(command)
+    def with_form(*args: object, form: str | None, as_json: bool, **options: object) -> Any:  # noqa: ANN401 - as given
+        if as_json and form not in {None, "json"}:
+            raise click.UsageError(f"--json means --format json, not --format {form}; use one of them")
+        return command(*args, form="json" if as_json else form or "text", **options)
+
+    for decorate in (
+        click.option("--json", "as_json", is_flag=True, help="Short for --format json."),
+        click.option(
+            "--format", "form", type=click.Choice(["text", "json", "yaml"]), help="How to print it [default: text]."
+        ),
+    ):
+        with_form = decorate(with_form)
+    return with_form
+
+
+def show_data(value: object, form: str) -> None:
+    """Print a value as JSON or YAML, both in ASCII, so that no control character reaches a terminal raw."""
+    if form == "json":
+        show_json(value)
+        return
+    import yaml
+
+    click.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=False, width=1_000_000), nl=False)
+
+
+def show_lines(lines: Iterable[str]) -> None:
+    """Print lines of text as `show` prints one, all of them at once, without colour."""
+    click.echo("\n".join(encodable(visible(line), _encoding(sys.stdout)) for line in lines))
+
+
+def show_pieces(pieces: Iterable[tuple[str, str | None]]) -> None:
+    """Print one line made of pieces, each with its colour, as `show` prints a whole one."""
+    safe = [(encodable(visible(text), _encoding(sys.stdout)), colour) for text, colour in pieces]
+    click.echo("".join(click.style(text, fg=colour) if colour else text for text, colour in safe), color=use_colour())
+
+
+def terminal_width() -> int | None:
+    """Return the columns of the terminal that standard output is; None where it is none, and lines may be long."""
+    stream: Any = sys.stdout
+    if stream is None or stream.closed or not stream.isatty():
+        return None
+    from shutil import get_terminal_size
+
+    return get_terminal_size().columns

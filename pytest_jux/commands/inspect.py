@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pytest_jux.commands import _cli
+from pytest_jux.text import plural
 
 if TYPE_CHECKING:
     from pytest_jux.report import Report, Suite
@@ -134,7 +135,8 @@ def _show(result: dict[str, Any], *, named: bool) -> None:
     _cli.show(f"Time: {result['time']:.3f} s")
     for suite in result["suites"]:
         failed = f", {suite['failed']:,} failed" if suite["failed"] else ""
-        _cli.show(f"Suite: {suite['name'] or '(no name)'} ({suite['tests']:,} tests{failed}, {suite['time']:.3f} s)")
+        tests = plural(suite["tests"], "test")
+        _cli.show(f"Suite: {suite['name'] or '(no name)'} ({tests}{failed}, {suite['time']:.3f} s)")
     _cli.show(f"Canonical Hash: {result['canonical_hash']}")
     signature = result["signature"]
     words = _WORDS[signature["state"]]

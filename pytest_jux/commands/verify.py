@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pytest_jux.commands import _cli
+from pytest_jux.text import plural
 
 if TYPE_CHECKING:
     from pytest_jux.verifier import Examination, Trust
@@ -63,6 +64,9 @@ def command(
     elif not quiet:
         for result in results:
             _show(result, named=len(results) > 1)
+        if len(results) > 1:
+            valid = sum(result["valid"] for result in results)
+            _cli.show(f"{valid:,} of {plural(len(results), 'report')} valid")
     return 0 if all(result["valid"] for result in results) else _cli.FAILED
 
 

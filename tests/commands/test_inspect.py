@@ -207,7 +207,7 @@ def test_a_report_cannot_steer_the_terminal_or_fake_a_line(inspect, tmp_path):
     (tmp_path / "hostile.xml").write_text(HOSTILE)
     out = inspect("hostile.xml")[1]
     assert not [character for character in out if not (character.isprintable() or character == "\n")]
-    assert "Suite: \\x9b31m\\u202ename (1 tests" in out
+    assert "Suite: \\x9b31m\\u202ename (1 test," in out
     assert [line for line in out.splitlines() if line.startswith("Signature:")] == ["Signature: none"]
 
 

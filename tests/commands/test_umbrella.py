@@ -19,7 +19,8 @@ from pytest_jux.commands import _cli
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
 BIN = Path(sys.executable).parent
-NAMES = ("inspect", "keygen", "sign", "verify")
+GROUPS = ("cache", "config")
+NAMES = (*GROUPS, "inspect", "keygen", "sign", "verify")
 
 
 @pytest.fixture

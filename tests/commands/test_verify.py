@@ -108,7 +108,9 @@ def test_what_cannot_be_read_is_not_valid(verify, reports, p256, name, sentence)
 
 def test_several_reports_get_a_line_each_and_all_must_be_valid(verify, reports, p256):
     code, out, _ = verify("--cert", p256.cert_path, "valid.xml", "--input", "broken.xml", "unsigned.xml")
-    marks = {line.split()[1].rstrip(":"): line[0] for line in out.splitlines()}
+    *lines, last = out.splitlines()
+    assert last == "1 of 3 reports valid"
+    marks = {line.split()[1].rstrip(":"): line[0] for line in lines}
     assert (code, marks) == (1, {"valid.xml": "✓", "broken.xml": "✗", "unsigned.xml": "✗"})
     assert verify("--cert", p256.cert_path, "valid.xml", "keyless.xml")[0] == 0
 
@@ -122,7 +124,7 @@ def test_standard_input(verify, reports, p256):
     assert verify("--cert", p256.cert_path, stdin=reports.valid)[0] == 0
     assert verify("--cert", p256.cert_path, "-", stdin=reports.broken)[0] == 1
     code, out, _ = verify("--cert", p256.cert_path, "valid.xml", "-", stdin=reports.valid)
-    assert (code, [line[:12] for line in out.splitlines()]) == (0, ["✓ valid.xml:", "✓ -: Signatu"])
+    assert (code, [line[:12] for line in out.splitlines()]) == (0, ["✓ valid.xml:", "✓ -: Signatu", "2 of 2 repor"])
 
 
 # --- trust -----------------------------------------------------------------------------------------------------------
