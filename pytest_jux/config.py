@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pytest_jux.config_problems import check, concerns, examine, suggest, unknown_names
+from pytest_jux.config_problems import check, concerns, examine, secret_variables, suggest, unknown_names
 from pytest_jux.config_sources import (
     ORDER,
     SYSTEM_FILE,
@@ -22,7 +22,7 @@ from pytest_jux.config_sources import (
     Problem,
     Sources,
 )
-from pytest_jux.config_values import MASK, InvalidValue, Secret, text_of, value_of
+from pytest_jux.config_values import MASK, InvalidValue, Secret, safe_value, text_of, value_of
 from pytest_jux.errors import ConfigError
 from pytest_jux.options import OPTIONS, Option, given
 from pytest_jux.pytest_files import PytestSource, find_pytest_source
@@ -48,6 +48,7 @@ __all__ = [
     "given",
     "is_enabled",
     "load",
+    "secret_variables",
     "suggest",
 ]
 
@@ -83,10 +84,12 @@ class Setting(NamedTuple):
 
     @property
     def shown(self) -> bool | float | str | list[str] | None:
-        """The value as JSON has it, a secret masked."""
+        """The value as JSON has it, whatever may be a secret in it masked."""
         if isinstance(self.value, tuple):
-            return ["=".join(item) if isinstance(item, tuple) else item for item in self.value]
-        return str(self.value) if isinstance(self.value, (Path, Secret)) else self.value
+            items = ("=".join(item) if isinstance(item, tuple) else item for item in self.value)
+            return [safe_value(self.option, item) for item in items]
+        shown = str(self.value) if isinstance(self.value, (Path, Secret)) else self.value
+        return safe_value(self.option, shown) if isinstance(shown, str) else shown
 
     @property
     def text(self) -> str:
@@ -97,6 +100,9 @@ class Setting(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.option.name} = {self.text} ({self.origin})"
+
+    def __repr__(self) -> str:
+        return f"<Setting {self}>"
 
 
 class Settings(Mapping[str, Any]):

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_jux.config_sources import Layer
-from pytest_jux.config_values import MASK
 from pytest_jux.errors import ConfigError
 from pytest_jux.options import OPTIONS
 from pytest_jux.text import show_size
@@ -83,39 +82,11 @@ def _columns(left: str, right: str, width: int | None) -> list[str]:
 # --- settings --------------------------------------------------------------------------------------------------------
 
 
-def safe_value(option: Option, text: str) -> str:
-    """Return the text of a value without what may be a secret in it, though its option is none."""
-    names_variable = option.type == "str" and option.name.endswith("_env")
-    misplaced = names_variable and not re.fullmatch(r"[A-Za-z_]\w*", text, re.ASCII)
-    if option.secret or misplaced or "-----BEGIN" in text:
-        return MASK
-    return without_userinfo(text)
-
-
-def without_userinfo(text: str) -> str:
-    """Return a text with asterisks in place of user and password in URLs."""
-    return re.sub(r"\S+", lambda word: _word_without_userinfo(word[0]), text) if "@" in text else text
-
-
-def _word_without_userinfo(word: str) -> str:
-    before, scheme, rest = word.partition("://")
-    _, at, host = rest.rpartition("@")  # the last one: a password may have others in it
-    return before + scheme + (f"{MASK}@{host}" if at else rest)
-
-
-def setting_value(setting: Setting) -> bool | float | str | list[str] | None:
-    """Return the value as JSON has it, without secrets."""
-    shown = setting.shown
-    if isinstance(shown, list):
-        return [safe_value(setting.option, text) for text in shown]
-    return safe_value(setting.option, shown) if isinstance(shown, str) else shown
-
-
 def setting_text(setting: Setting, home: Path | None = None) -> str:
     """Return the value as people read it, without secrets; a path under `home` begins with `~`."""
     if isinstance(setting.value, Path) and home is not None and setting.value.is_relative_to(home):
         return str(Path("~", setting.value.relative_to(home)))
-    value = setting_value(setting)
+    value = setting.shown
     if isinstance(value, bool):
         return str(value).lower()
     text = ", ".join(value) if isinstance(value, list) else "" if value is None else str(value)
@@ -136,7 +107,7 @@ def setting_data(setting: Setting, *, shadowed: bool = True) -> dict[str, Any]:
     """Return the value with its source: in words, as a layer's name, and as file and line where it has them."""
     origin = setting.origin
     data = {
-        "value": setting_value(setting),
+        "value": setting.shown,
         "source": str(origin),
         "layer": origin.layer.name.lower(),
         "file": None if origin.path is None else str(origin.path),

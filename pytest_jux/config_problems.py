@@ -99,6 +99,18 @@ def _variables(settings: Settings, environ: Mapping[str, str]) -> Iterator[Probl
             yield Problem("no-variable", settings.explain(name).origin, text)
 
 
+def secret_variables(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """Name the environment variables that hold a secret because the configuration, or their own content, says so.
+
+    They are those that any layer names with an option such as `jux_api_key_env`, and those in which the secret of any
+    layer stands.
+    """
+    said = {name: [one for layer in settings.layers(name).values() for one in layer] for name in settings}
+    named = {one.value for name in said if name.endswith("_env") and OPTIONS[name].type == "str" for one in said[name]}
+    known = [one.value.reveal() for name in said if OPTIONS[name].secret for one in said[name] if one.value]
+    return sorted(name for name in environ if name in named or any(secret in environ[name] for secret in known))
+
+
 def _is_same(one: Path, other: Path) -> bool:
     try:
         return one == other or one.samefile(other)

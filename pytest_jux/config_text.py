@@ -11,9 +11,8 @@ import re
 from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_jux.config_display import safe_value, without_userinfo
 from pytest_jux.config_sources import SYSTEM_FILE, USER_FILE
-from pytest_jux.config_values import MASK, Secret
+from pytest_jux.config_values import MASK, Secret, safe_value, without_userinfo
 from pytest_jux.options import OPTIONS, PREFIX, PROJECT_FILE
 
 if TYPE_CHECKING:
@@ -165,8 +164,13 @@ def _option_named(name: str) -> Option | None:
 
 
 def _is_near_secret(name: str) -> bool:
-    from pytest_jux.config import suggest  # noqa: PLC0415 - only a name that nobody knows gets here
+    from difflib import get_close_matches  # noqa: PLC0415 - only a name that nobody knows gets here
 
+    from pytest_jux.config import suggest  # noqa: PLC0415 - as above
+
+    plain = name.lower().replace("-", "_").removeprefix(PREFIX)
+    if get_close_matches(plain, ["key_passphrase"], n=1, cutoff=0.75) and not re.search(r"_(env|file)\Z", plain):
+        return True
     length = len(name.lower().removeprefix(PREFIX))
     if all(abs(length - len(option.short_name)) > _FARTHEST for option in _SECRETS):
         return False

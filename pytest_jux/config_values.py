@@ -54,6 +54,32 @@ class Secret:
         raise TypeError("a Secret cannot be pickled")
 
 
+def safe_value(option: Option, text: str) -> str:
+    """Return the text of a value without what may be a secret in it, though its option is none."""
+    names_variable = option.type == "str" and option.name.endswith("_env")
+    misplaced = names_variable and not re.fullmatch(r"[A-Za-z_]\w*", text, re.ASCII)
+    if option.secret or misplaced or "-----BEGIN" in text:
+        return MASK
+    if option.type == "pairs":
+        from pytest_jux.text import names_a_secret  # noqa: PLC0415 - as in _size
+
+        name, equals, _ = text.partition("=")
+        if equals and names_a_secret(name):
+            return f"{name}={MASK}"
+    return without_userinfo(text)
+
+
+def without_userinfo(text: str) -> str:
+    """Return a text with asterisks in place of user and password in URLs."""
+    return re.sub(r"\S+", lambda word: _word_without_userinfo(word[0]), text) if "@" in text else text
+
+
+def _word_without_userinfo(word: str) -> str:
+    before, scheme, rest = word.partition("://")
+    _, at, host = rest.rpartition("@")  # the last one: a password may have others in it
+    return before + scheme + (f"{MASK}@{host}" if at else rest)
+
+
 _BOOLEANS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
 
 

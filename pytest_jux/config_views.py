@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_jux.config_display import safe_value, setting_data, setting_text
+from pytest_jux.config_display import setting_data, setting_text
 from pytest_jux.config_sources import SECTION, Layer, Places, read_text
+from pytest_jux.config_values import safe_value
 from pytest_jux.errors import ConfigError
 
 if TYPE_CHECKING:

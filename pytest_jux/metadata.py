@@ -18,12 +18,10 @@ from pytest_jux import __version__
 from pytest_jux.ci import job_facts, recognise
 from pytest_jux.git import ask_git
 from pytest_jux.remotes import urls_without_userinfo
-from pytest_jux.text import visible
+from pytest_jux.text import names_a_secret, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-_SECRET = re.compile(r"TOKEN|SECRET|PASS|_?PWD|KEY|CREDENTIAL|AUTH|COOKIE|SIGNATURE", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +57,7 @@ class EnvironmentMetadata:
 
 
 # Groups of fields, and the prefix of their properties. That of extra fields is such that none can pose as another fact.
+_CONFIGURING = ("JUX_", "PYTEST_ADDOPTS")
 _GROUPS = {"git": "git", "ci": "ci", "env": "env", "extra": "jux:extra"}
 _GROUP_FIELDS = {
     "git": ("commit", "branch", "status", "remote"),
@@ -135,8 +134,11 @@ def capture_metadata(
 
 
 def refused_names(names: Iterable[str]) -> list[str]:
-    """Return those of the names of variables or extra fields that are never recorded, because they look secret."""
-    return [name for name in names if not name or _SECRET.search(name)]
+    """Return those of the names of variables or extra fields that are never recorded, because they look secret.
+
+    So are variables that configure pytest and pytest-jux: any part of a command line may be in them.
+    """
+    return [name for name in names if not name or names_a_secret(name) or name.startswith(_CONFIGURING)]
 
 
 def known_fields() -> frozenset[str]:

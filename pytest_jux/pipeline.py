@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import stat
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_jux.canonicalizer import canonical_digest, without_signatures
 from pytest_jux.canonicalizer import identity as identity_of
+from pytest_jux.config import secret_variables
 from pytest_jux.document import DEFAULT_LIMITS, parse
 from pytest_jux.errors import FileProblem, JuxError, PassphraseMissing, ReportTooLarge
 from pytest_jux.files import read_file, reason_of, replace_file
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
+    from pytest_jux.config import Settings
     from pytest_jux.inventory import StoredReport
     from pytest_jux.keys import PrivateKey
     from pytest_jux.metadata import EnvironmentMetadata
@@ -103,18 +106,18 @@ def read_passphrase(variable: str | None, file: Path | None) -> bytes | None:
     return None
 
 
-def configured_metadata(settings: Mapping[str, Any], directory: Path | None = None) -> EnvironmentMetadata:
+def configured_metadata(settings: Settings, directory: Path | None = None) -> EnvironmentMetadata:
     """Return the metadata of a run in `directory` as the configuration wants it.
 
     Variables that hold secrets because the configuration says so are left out, whatever they are called.
     """
-    named = (settings["jux_key_passphrase_env"], settings["jux_api_key_env"])
+    secret = [f"env:{glob.escape(name)}" for name in secret_variables(settings, os.environ)]
     return capture_metadata(
         directory,
         project=settings["jux_project"] or "",
         env_patterns=settings["jux_metadata_env"],
         extra=settings["jux_metadata_extra"],
-        exclude=(*settings["jux_metadata_exclude"], *(f"env:{name}" for name in named if name)),
+        exclude=(*settings["jux_metadata_exclude"], *secret),
     )
 
 

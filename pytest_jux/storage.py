@@ -134,8 +134,7 @@ class ReportStorage:
                     write_atomically(record, _json(facts), sync=False)
             else:
                 self._place(path, data, record, _json(facts))
-            if older is not None:
-                _touch(path, older[1])
+            _touch(path, 0 if older is None else older[1])
             for directory in (self.reports, self.metadata_directory, self.root):
                 sync_directory(directory)
             found = path.stat()

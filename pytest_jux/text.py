@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
+_SECRET = re.compile(r"TOKEN|SECRET|PASS|_?PWD|KEY|CREDENTIAL|AUTH|COOKIE|SIGNATURE", re.IGNORECASE)
 _KEPT = {"\n", "\t"}
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # controls, bidi overrides, surrogates, unassigned, separators
 
@@ -22,6 +23,11 @@ def visible(text: str, *, multiline: bool = False) -> str:
         else _escape(character)
         for character in text
     )
+
+
+def names_a_secret(name: str) -> bool:
+    """Tell whether something of this name, a variable say, is to be kept secret whatever it holds."""
+    return _SECRET.search(name) is not None
 
 
 def encodable(text: str, encoding: object) -> str:

@@ -64,14 +64,14 @@ def dump(
 
     Exit codes: 0 done, 1 something is wrong with the configuration, 64 usage error.
     """
-    from pytest_jux.config_display import is_changed, setting_data, setting_lines, setting_value
+    from pytest_jux.config_display import is_changed, setting_data, setting_lines
 
     loaded = load_all(config_file, rootdir, pytest_arguments)
     shown = [loaded.settings.explain(name) for name in loaded.settings]
     shown = [setting for setting in shown if is_changed(setting) or not changed_only]
     if form != "text":
-        data = setting_data if everything else setting_value
-        _cli.show_data({setting.option.name: data(setting) for setting in shown}, form)
+        data = {setting.option.name: setting_data(setting) if everything else setting.shown for setting in shown}
+        _cli.show_data(data, form)
     elif not shown:
         _cli.show("Nothing is set: every option is at its default.")
     else:
@@ -99,14 +99,14 @@ def get(key: str, config_file: str | None, rootdir: str | None, form: str, pytes
     Exit codes: 0 printed, 1 not set or something is wrong with the configuration, 64 usage error, such as an unknown
     option.
     """
-    from pytest_jux.config_display import is_set, setting_value
+    from pytest_jux.config_display import is_set
 
     option = option_of(key)
     loaded = load_all(config_file, rootdir, pytest_arguments)
     if loaded.errors:  # a script must not go on with a value that pytest would refuse
         return loaded.complain(warnings=False)
     setting = loaded.settings.explain(option.name)
-    value = setting_value(setting)
+    value = setting.shown
     if form != "text":
         _cli.show_data(value, form)
     elif is_set(setting):
