@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_jux.document import DEFAULT_LIMITS
 from pytest_jux.errors import JuxError, ReportNotStored, StorageError
 from pytest_jux.files import read_regular, reason_of
-from pytest_jux.inventory import DIRECTORIES, METADATA, PUBLISHED, QUEUE, REJECTED, REPORTS
+from pytest_jux.inventory import DIRECTORIES, LOCKS, METADATA, QUEUE, REJECTED, REPORTS
 from pytest_jux.verifier import SignatureState, Trust, examine_report
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def audit(
     check = _Check(storage, trust)
     findings: list[Finding] = []
     if not wanted:
-        for directory in (storage.root, *(storage.root / name for name in DIRECTORIES)):
+        for directory in (storage.root, *(storage.root / name for name in (*DIRECTORIES, LOCKS))):
             findings += check.directory(directory)
     for number, path in enumerate(paths, 1):
         findings += check.file(path)
@@ -137,7 +137,8 @@ class _Check:
         with contextlib.suppress(FileNotFoundError):
             if path.is_symlink():
                 yield Finding(path, Kind.LINK, "it is a link to another directory")
-            yield from self._permissions(path, path.stat(), _DIRECTORY_MODE)
+            if path != self.root or {*_names(path)} <= {*DIRECTORIES, LOCKS}:  # else it is not the store's alone
+                yield from self._permissions(path, path.stat(), _DIRECTORY_MODE)
 
     def file(self, path: Path) -> Iterator[Finding]:
         """Check a file, and what belongs to it."""
@@ -223,13 +224,10 @@ class _Check:
     def _record(self, path: Path) -> Iterator[Finding]:
         """Check a record itself, and that there is a report for it; `_description` compares it with the report."""
         place = path.parent.name
-        where = {METADATA: _WITH_REPORTS, PUBLISHED: (REPORTS,), QUEUE: (QUEUE, REPORTS), REJECTED: (REJECTED, REPORTS)}
-        is_there = any((self.root / name / f"{path.stem}.xml").exists() for name in where[place])
-        if not is_there and place in {METADATA, PUBLISHED}:
-            yield Finding(path, Kind.LEFTOVER, "there is no report for it any more")
-            return
-        if not is_there:
-            yield Finding(path, Kind.RECORD, "there is no report for it")
+        where = {QUEUE: (QUEUE, REPORTS), REJECTED: (REJECTED, REPORTS)}.get(place, _WITH_REPORTS)
+        is_there = any((self.root / name / f"{path.stem}.xml").exists() for name in where)
+        if not is_there:  # records are removed before reports, so nothing of ours did this
+            yield Finding(path, Kind.RECORD, "the report that it is about is missing")
         _, problem = _read_record(path)
         if problem and not (place == METADATA and (self.root / REPORTS / f"{path.stem}.xml").exists()):
             yield Finding(path, Kind.RECORD, problem)

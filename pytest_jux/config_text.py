@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pytest_jux.config_sources import SYSTEM_FILE, USER_FILE
 from pytest_jux.config_values import MASK, Secret, safe_value, without_userinfo
 from pytest_jux.options import OPTIONS, PREFIX, PROJECT_FILE
+from pytest_jux.text import names_a_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -65,12 +66,20 @@ class _Masker:
         self._in_comment = False  # that value is commented out
         self._expected = False  # nothing of that value was there yet
         self._until = ""  # a delimiter without which nothing ends
+        self._in_table = False  # a table of TOML that has the name of a secret
 
-    def line(self, line: str) -> str:
+    def line(self, line: str) -> str:  # noqa: PLR0911 - one way out for each thing that a line can be
+        """Return the line as it may be shown."""
         if self._until and (not self._in_comment or _is_comment(line)):
             self._until = "" if self._until in line else self._until
             return _hidden(line)
         self._until = ""
+        header = re.match(r"\s*\[+([^\[\]]*)\]+", line) if self._is_toml else None
+        if header:
+            parts = re.split(r"[.\s\"']+", header[1])
+            self._in_table = any(_end_of_secret_name(f"{part} = x") is not None for part in parts if part)
+        elif self._in_table and line.strip():
+            return _hidden(line)
         if "-----BEGIN" in line:
             self._until = "" if "-----END" in line else "-----END"
             self._in_comment = False
@@ -137,6 +146,8 @@ def _end_of_secret_name(line: str) -> int | None:
         if option is not None and option.secret:
             return assigned.end(2)
         if option is None and not _NAMED.search(name) and (_FOREIGN.search(name) or _is_near_secret(name)):
+            return assigned.end(2)
+        if option is None and line[:1].isspace() and names_a_secret(name):  # in a list over several lines
             return assigned.end(2)
         if option is not None or _is_comment(line):
             return _end_of_assigned_secret(line)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_jux.options import Option
 
 MASK = "***********"
+_BETWEEN_PAIRS = r"\n|,(?=\s*[\w.-]+\s*=)"
 
 
 class Secret:
@@ -61,12 +62,18 @@ def safe_value(option: Option, text: str) -> str:
     if option.secret or misplaced or "-----BEGIN" in text:
         return MASK
     if option.type == "pairs":
-        from pytest_jux.text import names_a_secret  # noqa: PLC0415 - as in _size
-
-        name, equals, _ = text.partition("=")
-        if equals and names_a_secret(name):
-            return f"{name}={MASK}"
+        text = "".join(_safe_pair(part) for part in re.split(rf"({_BETWEEN_PAIRS})", text))
+    if option.name.endswith("_url") and "@" in text:  # one URL, whose password may have blanks in it
+        head, scheme, rest = text.partition("://")
+        return (head + scheme if scheme else "") + f"{MASK}@" + (rest if scheme else text).rpartition("@")[2]
     return without_userinfo(text)
+
+
+def _safe_pair(text: str) -> str:
+    from pytest_jux.text import names_a_secret  # noqa: PLC0415 - as in _size
+
+    name, equals, _ = text.partition("=")
+    return f"{name}={MASK}" if equals and names_a_secret(name) else text
 
 
 def without_userinfo(text: str) -> str:
@@ -162,6 +169,9 @@ def _pairs(option: Option, text: str, *_: object) -> tuple[tuple[str, str], ...]
 
 
 def _path(option: Option, text: str, base: Path, places: Places) -> Path:
+    if "-----BEGIN" in text:
+        raise InvalidValue(f"{option.expected} of a file, not what is in it")
+
     def variable(match: re.Match[str]) -> str:
         name = match[1] or match[2]
         if name not in places.environ:

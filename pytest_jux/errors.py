@@ -105,7 +105,9 @@ class PassphraseMissing(JuxError):
     """The environment variable that should hold the key's passphrase is not set."""
 
     def __init__(self, variable: str) -> None:
-        super().__init__(f"the environment variable {variable} for the key's passphrase is empty or not set")
+        # What is no variable's name may be the passphrase itself.
+        named = f" {variable}" if variable.isascii() and variable.isidentifier() else ""
+        super().__init__(f"the environment variable{named} for the key's passphrase is empty or not set")
         self.variable = variable
 
 

@@ -28,6 +28,7 @@ METADATA = "metadata"
 QUEUE = "queue"
 REJECTED = "rejected"
 PUBLISHED = "published"
+LOCKS = "locks"
 DIRECTORIES = (REPORTS, METADATA, QUEUE, REJECTED, PUBLISHED)
 
 _REPORT = re.compile(r"sha256-([0-9a-f]{64})\.xml")

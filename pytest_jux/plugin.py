@@ -5,6 +5,7 @@ While the plugin is disabled, only this module, `options` and what pytest has lo
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pytest_jux.run import Run
 
 RUN: pytest.StashKey[Run] = pytest.StashKey()
+DEFECT: pytest.StashKey[str] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,6 +39,25 @@ def pytest_configure(config: pytest.Config) -> None:
     """Read the configuration and, if it says so, make sure that pytest writes a report."""
     if hasattr(config, "workerinput") or _only_collects(config):  # pytest-xdist: the controller does it once for all
         return
+    try:
+        run = _enabled_run(config)
+    except pytest.UsageError:
+        raise
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt from None  # without our frames, whose variables pytest may show
+    except Exception as error:  # noqa: BLE001 - the border: no bug of ours breaks a test run
+        config.stash[DEFECT] = f"pytest-jux failed: {type(error).__name__}: {error} (JUX_DEBUG=1 shows where)"
+        if os.environ.get("JUX_DEBUG") == "1":
+            import traceback
+
+            traceback.print_exception(error)
+        return
+    if run is not None:
+        config.stash[RUN] = run
+
+
+def _enabled_run(config: pytest.Config) -> Run | None:
+    """Return the run that is asked for, if one is; raises pytest.UsageError for a configuration that cannot be used."""
     command_line = given(config.option)
     start = config.invocation_params.dir
     try:
@@ -44,12 +65,12 @@ def pytest_configure(config: pytest.Config) -> None:
     except (TypeError, ValueError, pytest.UsageError):  # not a string: TOML has booleans, which our own loader reads
         written = True
     if not may_be_enabled(command_line, written, (str(start), str(config.rootpath))):
-        return
+        return None
     from pytest_jux import config as jux_config
 
     source = jux_config.PytestSource.from_pytest_config(config)
     if not jux_config.is_enabled(start=start, command_line=command_line, pytest_source=source):
-        return
+        return None
     from pytest_jux.errors import ConfigError
 
     try:
@@ -60,7 +81,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"jux: {problem}")
     from pytest_jux.run import Run
 
-    config.stash[RUN] = Run(settings, config)
+    return Run(settings, config)
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -99,13 +120,16 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, obj
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
     """Print what happened, in one section."""
     run = config.stash.get(RUN, None)
-    if run is None or not run.lines:
+    lines = [] if run is None else run.lines
+    if DEFECT in config.stash:
+        lines = [("✗", config.stash[DEFECT])]
+    if not lines:
         return
     from pytest_jux.text import encodable, visible
 
     encoding = getattr(sys.stdout, "encoding", None)
     terminalreporter.section("jux", "-")
-    for mark, text in run.lines:
+    for mark, text in lines:
         colour = {"✓": {"green": True}, "⚠": {"yellow": True}}.get(mark, {"red": True})
         terminalreporter.write_line(encodable(f"{mark} {visible(text)}", encoding), **colour)
 
@@ -119,5 +143,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def _only_collects(config: pytest.Config) -> bool:
     """Tell whether pytest was asked for information instead of a test run."""
-    wanted = ("collectonly", "help", "version", "showfixtures", "show_fixtures_per_test", "markers")
-    return any(getattr(config.option, name, False) for name in wanted)
+    plans = ("collectonly", "setuponly", "setupplan")  # of which the last two report tests as passed that did not run
+    others = ("help", "version", "showfixtures", "show_fixtures_per_test", "markers")
+    return any(getattr(config.option, name, False) for name in (*plans, *others))

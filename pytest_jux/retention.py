@@ -6,17 +6,13 @@ Deciding and removing are apart: `outdated` only looks at a list, so that what w
 from __future__ import annotations
 
 import datetime as dt
-import os
-import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_jux.errors import StorageError
-from pytest_jux.files import reason_of
 from pytest_jux.inventory import Share, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
-    from pathlib import Path
 
     from pytest_jux.inventory import StoredReport
     from pytest_jux.storage import ReportStorage
@@ -130,59 +126,6 @@ def share_of(reports: Iterable[StoredReport]) -> Share:
     """Return number and size of some reports."""
     sizes = [report.size for report in reports]
     return Share(len(sizes), sum(sizes))
-
-
-# --- leftovers -------------------------------------------------------------------------------------------------------
-
-
-def orphans(storage: ReportStorage, now: dt.datetime) -> list[Path]:
-    """Return the records of reports that are gone, which processes that were killed left at least a day ago."""
-    stored = _stems(storage.reports, ".xml")
-    anywhere = stored | _stems(storage.queue, ".xml") | _stems(storage.rejected, ".xml")
-    found = [
-        directory / f"{stem}.json"
-        for directory, reports in ((storage.metadata_directory, anywhere), (storage.published, stored))
-        for stem in _stems(directory, ".json") - reports
-    ]
-    return sorted(path for path in found if _is_older(path, now - _ORPHAN_AGE))
-
-
-def remove_leftovers(storage: ReportStorage, now: dt.datetime) -> int:
-    """Remove what killed processes left: orphans, temporary files and halves of entries; return how many files.
-
-    Raises:
-        StorageError: one of them cannot be removed.
-    """
-    return storage.sweep() + sum(
-        storage.discard(path, unless=_still_needed(path, storage)) for path in orphans(storage, now)
-    )
-
-
-def _still_needed(path: Path, storage: ReportStorage) -> Callable[[], bool]:
-    """Return a question to ask while nobody can store the report: whether it came back."""
-    places = (
-        [storage.reports] if path.parent == storage.published else [storage.reports, storage.queue, storage.rejected]
-    )
-    return lambda: any(os.path.lexists(place / f"{path.stem}.xml") for place in places)
-
-
-def _is_older(path: Path, time: dt.datetime) -> bool:
-    try:
-        return path.lstat().st_mtime < time.timestamp()
-    except OSError:  # gone since it was listed
-        return False
-
-
-def _stems(directory: Path, suffix: str) -> set[str]:
-    """Return the stems of the files with this suffix that are named as ours are; no file is looked at."""
-    try:
-        names = os.listdir(directory)  # noqa: PTH208 - a tenth of iterdir's time
-    except FileNotFoundError:
-        return set()
-    except OSError as error:
-        raise StorageError(directory, "read", reason_of(error)) from None
-    pattern = re.compile(r"sha256-[0-9a-f]{64}" + re.escape(suffix))
-    return {name.removesuffix(suffix) for name in names if pattern.fullmatch(name)}
 
 
 def _before(now: dt.datetime, days: int) -> dt.datetime:

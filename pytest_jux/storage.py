@@ -38,7 +38,7 @@ from pytest_jux.files import (
     sync_directory,
     write_atomically,
 )
-from pytest_jux.inventory import DIRECTORIES, METADATA, PUBLISHED, QUEUE, REJECTED, REPORTS, Inventory, Status
+from pytest_jux.inventory import DIRECTORIES, LOCKS, METADATA, PUBLISHED, QUEUE, REJECTED, REPORTS, Inventory, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -53,7 +53,6 @@ _REMOVAL_TIME = 0.5  # seconds; a removal can be tried again
 _LOCK_TIME = 10.0  # seconds to wait for another process, which needs milliseconds
 # What stands in a report's place and is none: a link, a pipe, a directory.
 _NOT_OURS = {errno.ELOOP, errno.EMLINK, errno.EINVAL}
-_LOCKS = "locks"
 _ENTRY = re.compile(r"sha256-[0-9a-f]{64}\.(xml|json)")
 _COUNTS = ("tests", "failures", "errors", "skipped")
 _LARGEST_RECORD = 10_000_000  # bytes; a larger one is none of ours
@@ -113,8 +112,9 @@ class ReportStorage:
     ) -> StoredReport:
         """Keep `data` under its canonical hash `identity` and return where it is; when this returns, it is on the disk.
 
-        A report that is there already is kept if it has the same bytes, or is signed and `data` is not; what was known
-        about it is kept in any case. `signed` and `summary` save a second look at what the caller knows.
+        A report that is there already is kept if it is as well signed as `data`: an intact signature, by whomever, is
+        not replaced by another. What was known about the report is kept in any case. `signed` and `summary` save a
+        second look at what the caller knows.
 
         Raises:
             StorageError: it is not stored for sure; an older entry is whole.
@@ -128,8 +128,8 @@ class ReportStorage:
             older = _existing(path)
             known = _read_for_update(record, identity)
             facts |= known | {"signed": signed}
-            if older is not None and _keeps(older[0], identity, data, signed=signed):
-                facts["signed"] = signed or older[0] != data
+            if older is not None and _keeps(older[0], identity, data):
+                facts["signed"] = signed if older[0] == data else _is_signed(older[0])
                 if facts != known:
                     write_atomically(record, _json(facts), sync=False)
             else:
@@ -245,22 +245,10 @@ class ReportStorage:
             self._sweep_entries(directory) for directory in (self.queue, self.rejected)
         )
 
-    def discard(self, path: Path, *, unless: Callable[[], bool]) -> bool:
-        """Remove a file of the store that belongs to nothing; true if it is gone.
-
-        `unless` is asked while nobody can change anything about the report that the file is named after.
-        """
-        identity = path.stem.replace("-", ":", 1)
-        with self._changing(identity, "remove", path, seconds=_REMOVAL_TIME):
-            if unless():
-                return False
-            path.unlink(missing_ok=True)
-        return True
-
     @contextlib.contextmanager
     def holding(self, identity: str) -> Iterator[None]:
         """Keep others from changing anything about a report meanwhile; where nothing was ever stored, nobody can."""
-        locks = self.root / _LOCKS
+        locks = self.root / LOCKS
         if not locks.is_dir():
             yield
             return
@@ -372,7 +360,7 @@ class ReportStorage:
         self, identity: str, action: str, target: Path, *directories: Path, seconds: float = _LOCK_TIME
     ) -> Iterator[None]:
         """Hold the lock of a hash, with these directories there; what the system refuses becomes a StorageError."""
-        lock = self.root / _LOCKS / _file_name(identity)[7:9]
+        lock = self.root / LOCKS / _file_name(identity)[7:9]
         place = target
         try:
             for directory in (lock.parent, *directories):
@@ -438,8 +426,16 @@ class ReportStorage:
                 return os.path.lexists(other) or (path.suffix == ".json" and os.path.lexists(stored))
 
             with contextlib.suppress(StorageError):
-                removed += self.discard(path, unless=is_whole)
+                removed += self._discard(path, unless=is_whole)
         return removed
+
+    def _discard(self, path: Path, *, unless: Callable[[], bool]) -> bool:
+        """Remove a file; `unless` is asked while nobody else can change anything about the report it is named after."""
+        with self._changing(path.stem.replace("-", ":", 1), "remove", path, seconds=_REMOVAL_TIME):
+            if unless():
+                return False
+            path.unlink(missing_ok=True)
+        return True
 
     def _bytes(self, canonical_hash: str, order: tuple[str, ...]) -> bytes:
         name = _file_name(canonical_hash)
@@ -483,18 +479,28 @@ def _touch(path: Path, older: int) -> None:
         os.utime(path, ns=(now, now))
 
 
-def _keeps(existing: bytes, identity: str, data: bytes, *, signed: bool) -> bool:
-    """Tell whether what is under this name is to stay: it must be whole, and at least as good as `data`."""
+def _keeps(existing: bytes, identity: str, data: bytes) -> bool:
+    """Tell whether what is under this name is to stay: it must be whole, and as well signed as `data`."""
     if existing == data:
         return True
-    if signed or not _is_signed(existing):
-        return False
     from pytest_jux.canonicalizer import canonical_hash  # noqa: PLC0415 - who lists a store needs no XML parser
 
     try:
-        return canonical_hash(existing) == identity
+        is_whole = canonical_hash(existing) == identity
     except JuxError:
         return False
+    return is_whole and _quality(existing) >= _quality(data)
+
+
+def _quality(data: bytes) -> int:
+    """Rank the signature of a report: there is none, or none that can be checked, or it is intact."""
+    from pytest_jux.verifier import SignatureState, Trust, examine_report  # noqa: PLC0415 - as above
+
+    try:
+        state = examine_report(data, Trust()).state
+    except JuxError:
+        return 0
+    return {SignatureState.UNSIGNED: 0, SignatureState.BROKEN: 0, SignatureState.UNCHECKED: 1}.get(state, 2)
 
 
 def _is_signed(data: bytes) -> bool:

@@ -230,15 +230,17 @@ def test_a_queue_entry_without_any_report_is_a_problem(store):
     store.path_of(IDENTITY).unlink()
     assert audit(store).problems == ()
     (store.queue / f"{NAME}.xml").unlink()
-    assert (f"queue/{NAME}.json", Kind.RECORD, "there is no report for it") in found(store)
+    assert (f"queue/{NAME}.json", Kind.RECORD, "the report that it is about is missing") in found(store)
 
 
-def test_what_a_report_that_is_gone_leaves_is_a_note(store):
+def test_a_report_that_is_gone_is_a_problem_and_its_records_say_which(store):
     for path in (store.path_of(IDENTITY), store.queue / f"{NAME}.xml", store.queue / f"{NAME}.json"):
         path.unlink()
-    result = audit(store)
-    assert kinds(store) == {(f"metadata/{NAME}.json", Kind.LEFTOVER), (f"published/{NAME}.json", Kind.LEFTOVER)}
-    assert (result.problems, len(result.notes)) == ((), 2)
+    missing = "the report that it is about is missing"
+    assert found(store) == [
+        (f"metadata/{NAME}.json", Kind.RECORD, missing),
+        (f"published/{NAME}.json", Kind.RECORD, missing),
+    ]
 
 
 def test_half_an_entry_is_a_note(store):
@@ -385,3 +387,10 @@ def test_checking_while_others_store_and_remove_finds_nothing(tmp_path):
     assert problems == []
     assert [error for error in errors if "Traceback" in error and "ReportNotStored" not in error] == []
     assert audit(ReportStorage(tmp_path / "store")).findings == ()
+
+
+def test_the_mode_of_a_directory_that_is_not_the_stores_alone_is_not_judged(store):
+    store.root.chmod(0o755)
+    assert kinds(store) == {(".", Kind.PERMISSIONS)}
+    (store.root / "pytest.ini").write_text("")
+    assert kinds(store) == set()

@@ -223,6 +223,13 @@ def test_without_overwrite_an_existing_file_is_kept(old):
     assert {path: path.read_bytes() for path in old.parent.iterdir()} == {old: OLD}
 
 
+def test_without_overwrite_a_dangling_link_is_kept_too(tmp_path):
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(FileExistsError):
+        files.write_atomically(tmp_path / "link", NEW, overwrite=False)
+    assert [path.readlink() for path in tmp_path.iterdir()] == [Path("nowhere")]
+
+
 def test_without_overwrite_a_new_file_is_written(tmp_path):
     files.write_atomically(tmp_path / "new", NEW, overwrite=False)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"new": NEW}

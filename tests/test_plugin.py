@@ -586,7 +586,9 @@ def test_without_pytests_junitxml_a_line_says_that_there_is_no_report(project):
     assert section(result) == ["✗ No report: pytest writes none (is its junitxml plugin switched off?)"]
 
 
-@pytest.mark.parametrize("option", ["--collect-only", "--help", "--version", "--fixtures", "--markers"])
+@pytest.mark.parametrize(
+    "option", ["--collect-only", "--setup-plan", "--setup-only", "--help", "--version", "--fixtures", "--markers"]
+)
 def test_a_run_that_runs_nothing_stores_nothing(project, option):
     (project.path / "tmp").mkdir()
     project.monkeypatch.setenv("TMPDIR", str(project.path / "tmp"))
@@ -1235,3 +1237,21 @@ def test_a_report_that_goes_into_a_pipe_is_not_waited_for(project):
         ["bash", "-c", command], cwd=project.path, capture_output=True, text=True, timeout=60, check=False
     )
     assert "it is not a regular file" in done.stdout
+
+
+def test_a_defect_of_ours_at_the_start_is_one_line_without_our_variables(project):
+    (project.path / ".jux.conf").write_text("[jux]\nenabled = true\napi_key = hunter2\n")
+    project.pytester.makeconftest(
+        """
+        import iniconfig
+
+        def broken(self, *arguments):
+            raise ZeroDivisionError("oops")
+
+        iniconfig.IniConfig.lineof = broken
+        """
+    )
+    result = project.run_apart("--full-trace", "--showlocals")
+    assert result.ret == 0
+    assert section(result) == ["✗ pytest-jux failed: ZeroDivisionError: oops (JUX_DEBUG=1 shows where)"]
+    assert "hunter2" not in result.stdout.str() + result.stderr.str()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pytest_jux.canonicalizer import canonical_hash
 from pytest_jux.errors import StorageError
 from pytest_jux.inventory import Share, Status, StoredReport
-from pytest_jux.retention import Criteria, orphans, outdated, remove, remove_leftovers, tend
+from pytest_jux.retention import Criteria, outdated, remove, tend
 from pytest_jux.storage import ReportStorage
 
 NOW = dt.datetime(2026, 11, 22, 12, tzinfo=dt.UTC)
@@ -242,72 +242,3 @@ def test_tending_says_what_could_not_be_removed(store):
     record.mkdir()
     with pytest.raises(StorageError):
         tend(store, days=30)
-
-
-# --- leftovers -------------------------------------------------------------------------------------------------------
-
-
-def test_records_of_reports_that_are_gone_are_removed_after_a_day(store):
-    report, other = put(store, 1), put(store, 2)
-    store.mark_published(report.canonical_hash, {"id": "7"})
-    records = [store.metadata_directory / f"{report.path.stem}.json", store.published / f"{report.path.stem}.json"]
-    report.path.unlink()
-    now = dt.datetime.now(dt.UTC)
-    assert orphans(store, now) == []
-    for record in records:
-        age(record, 1.1)
-    assert orphans(store, now) == sorted(records)
-    assert remove_leftovers(store, now) == 2
-    assert files_in(store) == sorted([other.path.name, f"{other.path.stem}.json"])
-
-
-@pytest.mark.parametrize("directory", ["metadata", "published"])
-def test_a_record_whose_report_came_back_since_it_was_listed_stays(store, monkeypatch, directory):
-    reports = sorted((put(store, 1), put(store, 2)), key=lambda report: report.path)
-    contents = [report.path.read_bytes() for report in reports]
-    for report in reports:
-        if directory == "published":
-            store.mark_published(report.canonical_hash)
-        age(store.root / directory / f"{report.path.stem}.json", 2)
-        report.path.unlink()
-    unlink = Path.unlink
-
-    def store_the_other_one_first(path, **keywords):
-        monkeypatch.setattr(Path, "unlink", unlink)
-        store.store(contents[1], reports[1].canonical_hash)
-        unlink(path, **keywords)
-
-    monkeypatch.setattr(Path, "unlink", store_the_other_one_first)
-    assert remove_leftovers(store, dt.datetime.now(dt.UTC)) == 1
-    assert [path.stem for path in (store.root / directory).iterdir()] == [reports[1].path.stem]
-
-
-def test_metadata_of_a_report_that_only_waits_is_no_orphan(store):
-    report = put(store, 1, queue=True)
-    report.path.unlink()
-    age(store.metadata_directory / f"{report.path.stem}.json", 9)
-    assert orphans(store, dt.datetime.now(dt.UTC)) == []
-
-
-def test_foreign_files_are_no_leftovers(store):
-    put(store, 1)
-    for name in ("notes.json", "sha256-abc.json", "sha256-" + "A" * 64 + ".json"):
-        (store.metadata_directory / name).write_text("{}")
-        age(store.metadata_directory / name, 9)
-    assert orphans(store, dt.datetime.now(dt.UTC)) == []
-
-
-def test_temporary_files_of_killed_processes_and_half_an_entry_are_removed(store):
-    report = put(store, 1, queue=True)
-    (store.queue / f"{report.path.stem}.json").unlink()
-    (store.reports / ".jux-dead.tmp").write_bytes(b"half a rep")
-    assert remove_leftovers(store, dt.datetime.now(dt.UTC)) == 2
-    assert [path.name for path in store.reports.iterdir()] == [report.path.name]
-    assert list(store.queue.iterdir()) == []
-
-
-def test_a_store_that_cannot_be_listed_says_why(store):
-    store.root.mkdir()
-    store.metadata_directory.write_text("a file")
-    with pytest.raises(StorageError, match=r"cannot read .*metadata: not a directory"):
-        orphans(store, NOW)

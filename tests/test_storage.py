@@ -360,12 +360,21 @@ def test_a_signed_report_is_not_replaced_by_an_unsigned_one_that_only_mentions_s
     assert store.read(canonical_hash(signed)) == signed
 
 
-def test_the_latest_signature_is_kept(store, real_report, signed_report, p384):
+def test_an_intact_signature_is_not_replaced_by_somebody_elses(store, real_report, signed_report, p384):
     identity = canonical_hash(real_report)
-    other = sign_report(real_report, p384.key, p384.certificate)
     store.store(signed_report, identity)
-    store.store(other, identity)
-    assert store.read(identity) == other
+    store.store(sign_report(real_report, p384.key, p384.certificate), identity)
+    assert store.read(identity) == signed_report
+
+
+def test_a_signature_that_cannot_be_checked_replaces_none_and_gives_way_to_one_that_can(store, real_report, p256):
+    identity = canonical_hash(real_report)
+    signed, anonymous = (sign_report(real_report, p256.key, cert) for cert in (p256.certificate, None))
+    store.store(anonymous, identity)
+    store.store(signed, identity)
+    assert store.read(identity) == signed
+    store.store(anonymous, identity)
+    assert store.read(identity) == signed
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data.replace(b"42", b"43"), lambda _: b""])
@@ -655,6 +664,26 @@ def test_a_rejected_report_that_is_published_after_all_is_not_rejected_any_more(
     assert store.find(identity).status is Status.PUBLISHED
 
 
+def test_a_report_on_its_way_back_into_the_queue_is_read(store, real_report, monkeypatch):
+    identity = canonical_hash(real_report)
+    store.enqueue(real_report, identity)
+    reject(store, identity)
+    open_file, moved = os.open, []
+
+    def move_after_the_look_into_the_queue(path, *arguments, **keywords):
+        if not moved and str(path).endswith(f"queue/{name_of(real_report)}.xml"):
+            moved.append(path)
+            try:
+                return open_file(path, *arguments, **keywords)
+            finally:
+                ReportStorage(store.root).requeue(identity)
+        return open_file(path, *arguments, **keywords)
+
+    monkeypatch.setattr(os, "open", move_after_the_look_into_the_queue)
+    assert store.read(identity) == real_report
+    assert moved
+
+
 def test_what_never_was_in_the_store_cannot_be_rejected_or_queued_again(store):
     for use in (store.mark_rejected, store.requeue):
         with pytest.raises(ReportNotStored):
@@ -717,6 +746,16 @@ def test_half_an_entry_is_no_entry_and_is_swept(store, real_report, half):
     assert everything_below(store.root) == {}
     store.enqueue(real_report, identity)
     publish(store, identity)
+
+
+@pytest.mark.parametrize("half", [".xml", ".json"])
+def test_half_an_entry_is_completed_by_queueing_again(store, real_report, half):
+    identity = canonical_hash(real_report)
+    store.enqueue(real_report, identity, {"hostname": "x"})
+    (store.queue / f"{name_of(real_report)}{half}").unlink()
+    store.enqueue(real_report, identity, {"hostname": "x"})
+    assert store.find(identity).status is Status.QUEUED
+    assert (store.read(identity, waiting=True), store.metadata(identity)) == (real_report, {"hostname": "x"})
 
 
 def test_an_entry_whose_report_is_only_stored_is_not_swept(store, real_report):
@@ -859,6 +898,28 @@ def test_a_queue_that_may_not_be_searched_does_not_hinder_storing(store, without
         [*without_root_rights, sys.executable, "-c", code, str(store.root)], capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.stderr) == ("local\n", "")
+
+
+LOCKED_OUT = """
+from pytest_jux.storage import ReportStorage
+from pytest_jux.errors import StorageError
+lock = path / "locks" / "00"
+lock.touch()
+lock.chmod(0)
+try:
+    ReportStorage(path).store(b"<testsuites/>", "sha256:" + "0" * 64)
+except StorageError as error:
+    print(error)
+"""
+
+
+def test_a_lock_that_may_not_be_used_is_named(store, without_root_rights):
+    (store.root / "locks").mkdir(parents=True)
+    code = f"import sys, pathlib; path = pathlib.Path(sys.argv[1])\n{LOCKED_OUT}"
+    done = subprocess.run(
+        [*without_root_rights, sys.executable, "-c", code, str(store.root)], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == f"cannot use {store.root / 'locks' / '00'}: permission denied\n"
 
 
 UNREADABLE = """

@@ -21,8 +21,6 @@ from pytest_jux.commands._cache_options import (
 from pytest_jux.text import plural, show_size
 
 if TYPE_CHECKING:
-    import datetime as dt
-
     from pytest_jux.audit import Audit, Finding
     from pytest_jux.errors import JuxError
     from pytest_jux.inventory import StoredReport
@@ -76,7 +74,7 @@ def clean(
     criteria = Criteria(days, keep, max_size, statuses_of(statuses))
     going = outdated(storage.list(statuses=criteria.statuses), criteria, now)
     if dry_run:
-        _show_going(storage, going, now, as_json=as_json)
+        _show_going(storage, going, as_json=as_json)
         return 0
     queued = sum(report.status is Status.QUEUED for report in going)
     share = share_of(going)
@@ -89,7 +87,7 @@ def clean(
     with progress("Removing") as update:
         done = itertools.count(1)
         removal = remove(storage, going, queued=queued > 0, on_each=lambda _report: update(next(done), len(going)))
-    return _finish_cleaning(storage, removal, now, as_json=as_json)
+    return _finish_cleaning(storage, removal, as_json=as_json)
 
 
 @click.command("verify", context_settings=_cli.CONTEXT)
@@ -121,6 +119,9 @@ def verify(
         raise click.UsageError("--at goes with --cert or --ca")
     trust = _cli.load_trust(certificates, authorities, at) if certificates or authorities else None
     storage = open_store(storage_path)
+    if not reports and not storage.root.is_dir():
+        _cli.say(f"There is no report store at {storage.root}.")
+        return 0 if storage_path is None else _cli.FAILED
     hashes = [storage.resolve(given) for given in reports]
     with progress("Checking") as update:
         result = audit(storage, hashes, trust, on_each=update)
@@ -145,32 +146,23 @@ def _may_ask() -> bool:
     return is_terminal(sys.stdin) and is_terminal(sys.stderr)
 
 
-def _show_going(storage: ReportStorage, going: list[StoredReport], now: dt.datetime, *, as_json: bool) -> None:
+def _show_going(storage: ReportStorage, going: list[StoredReport], *, as_json: bool) -> None:
     from pytest_jux.commands._cache_text import lines_of, rows_of
-    from pytest_jux.retention import orphans, share_of
+    from pytest_jux.retention import share_of
 
-    share, leftovers = share_of(going), orphans(storage, now)
+    share = share_of(going)
     if as_json:
         rows = [row.to_dict() for row in rows_of(storage, going)]
-        _cli.show_json({"dry_run": True, "size": share.size, "reports": rows, "leftovers": [*map(str, leftovers)]})
+        _cli.show_json({"dry_run": True, "size": share.size, "reports": rows})
         return
     for line, colour in lines_of(rows_of(storage, going), storage, _cli.terminal_width()):
         _cli.show(line, colour)
     _cli.show(f"Would remove {plural(share.reports, 'report')} ({show_size(share.size)})")
-    if leftovers:
-        _cli.show(f"Would remove {plural(len(leftovers), 'file')} that interrupted processes left")
 
 
-def _finish_cleaning(storage: ReportStorage, removal: Removal, now: dt.datetime, *, as_json: bool) -> int:
-    from pytest_jux.errors import StorageError
-    from pytest_jux.retention import remove_leftovers
-
+def _finish_cleaning(storage: ReportStorage, removal: Removal, *, as_json: bool) -> int:
     errors: list[JuxError] = [*removal.errors]
-    leftovers = 0
-    try:
-        leftovers = remove_leftovers(storage, now)
-    except StorageError as error:
-        errors.append(error)
+    leftovers = storage.sweep()
     if as_json:
         _cli.show_json(
             {
@@ -212,7 +204,12 @@ def _show_audit(storage: ReportStorage, result: Audit) -> None:
     if "permissions" in seen:
         import shlex
 
-        _cli.say(f"To make the store yours alone: chmod -R u=rwX,go= {shlex.quote(str(storage.root))}")
+        from pytest_jux.inventory import DIRECTORIES, LOCKS
+
+        own = [str(storage.root / name) for name in (*DIRECTORIES, LOCKS) if (storage.root / name).is_dir()]
+        _cli.say(f"To make the store yours alone: {shlex.join(['chmod', '-R', 'u=rwX,go=', *own])}")
+        if any(finding.path == storage.root for finding in result.problems):
+            _cli.say(f"  and: {shlex.join(['chmod', 'u=rwx,go=', str(storage.root)])}")
     problems = plural(len(result.problems), "problem") if result.problems else "no problems"
     notes = f", {plural(len(result.notes), 'note')}" if result.notes else ""
     _cli.show(f"Checked {plural(result.reports, 'report')}: {problems}{notes}", "red" if result.problems else "green")

@@ -555,7 +555,7 @@ def test_cleaning_as_json(cache, store):
     identity = put(store, make("a"), "2025-01-01T00:00:00")
     planned = json.loads(cache("clean", "--days", "1", "--dry-run", "--json")[1])
     assert [row["canonical_hash"] for row in planned.pop("reports")] == [identity]
-    assert planned == {"dry_run": True, "size": len(make("a")), "leftovers": []}
+    assert planned == {"dry_run": True, "size": len(make("a"))}
     assert json.loads(cache("clean", "--days", "1", "--json")[1]) == {
         "dry_run": False,
         "size": len(make("a")),
@@ -567,18 +567,28 @@ def test_cleaning_as_json(cache, store):
 
 
 def test_cleaning_removes_what_interrupted_processes_left(cache, store):
-    identity = put(store, make("a"))
-    put(store, make("b"))
+    put(store, make("a"))
     (store.reports / ".jux-dead.tmp").write_bytes(b"half")
+    assert cache("clean", "--keep", "9")[1] == (
+        "Removed 0 reports (0 bytes freed)\nRemoved 1 file that interrupted processes left\n"
+    )
+    assert not list(store.reports.glob(".jux-*"))
+
+
+def test_cleaning_keeps_the_trace_of_a_report_that_somebody_else_removed(cache, store):
+    identity = put(store, make("a"))
     store.path_of(identity).unlink()
     record = store.metadata_directory / f"{store.path_of(identity).stem}.json"
     os.utime(record, (1, 1))
-    assert "Would remove 1 file that interrupted processes left\n" in cache("clean", "--keep", "9", "--dry-run")[1]
-    assert record.exists()
-    assert cache("clean", "--keep", "9")[1] == (
-        "Removed 0 reports (0 bytes freed)\nRemoved 2 files that interrupted processes left\n"
-    )
-    assert not record.exists()
+    cache("clean", "--keep", "0")
+    code, out, _ = cache("verify")
+    assert (code, record.exists()) == (1, True)
+    assert f"✗ metadata/{record.name}: the report that it is about is missing" in out
+
+
+def test_a_store_that_is_not_there_cannot_be_checked(tmp_path, capsys):
+    assert _cli.run(command, ["verify", "--storage-path", str(tmp_path / "none")], "jux-cache") == 1
+    assert capsys.readouterr().err == f"There is no report store at {tmp_path / 'none'}.\n"
 
 
 def test_a_report_that_somebody_uses_is_left_and_counted(cache, store):
@@ -739,7 +749,8 @@ def test_lax_permissions_come_with_the_command_that_helps(cache, store):
     store.reports.chmod(0o755)
     code, out, err = cache("verify")
     assert (code, out.splitlines()[-1]) == (1, "Checked 1 report: 2 problems")
-    assert err == f"To make the store yours alone: chmod -R u=rwX,go= {store.root}\n"
+    own = " ".join(str(store.root / name) for name in ("reports", "metadata", "locks"))
+    assert err == f"To make the store yours alone: chmod -R u=rwX,go= {own}\n"
     subprocess.run(err.rpartition("alone: ")[2].split(), check=True)
     assert cache("verify")[0] == 0
 
