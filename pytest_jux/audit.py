@@ -18,6 +18,7 @@ from pytest_jux.document import DEFAULT_LIMITS
 from pytest_jux.errors import JuxError, ReportNotStored, StorageError
 from pytest_jux.files import read_regular, reason_of
 from pytest_jux.inventory import DIRECTORIES, LOCKS, METADATA, QUEUE, REJECTED, REPORTS
+from pytest_jux.storage import DIGEST, SEAL, sealed, sha256
 from pytest_jux.verifier import SignatureState, Trust, examine_report
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ class _Check:
             return
         yield from self._signature(path, found)
         if path.parent.name == REPORTS:
-            yield from self._description(path, found)
+            yield from self._description(path, found, sha256(data))
         elif not path.with_suffix(".json").exists():
             yield Finding(path, Kind.LEFTOVER, "there is no record for it, so an interrupted process left it")
 
@@ -201,7 +202,7 @@ class _Check:
         elif self.trust is not None and found.state is not SignatureState.TRUSTED:
             yield Finding(path, Kind.SIGNATURE, found.reason)
 
-    def _description(self, path: Path, found: Examination) -> Iterator[Finding]:
+    def _description(self, path: Path, found: Examination, digest: str) -> Iterator[Finding]:
         """Compare what is recorded about a stored report with the report."""
         record = self.root / METADATA / f"{path.stem}.json"
         if not os.path.lexists(record):
@@ -211,6 +212,8 @@ class _Check:
         if problem:
             yield Finding(record, Kind.RECORD, problem)
             return
+        if facts.get(DIGEST, digest) != digest:  # outside what the canonical hash covers, such as the signature
+            yield Finding(path, Kind.CONTENT, "its bytes are not those that were stored")
         counts = found.report.summary.to_dict()
         known = facts.get("summary", {})
         known = known if isinstance(known, dict) else {"tests": known}
@@ -281,4 +284,6 @@ def _read_record(path: Path) -> tuple[dict[str, Any], str]:
         return {}, "it is not a JSON object"
     if facts.get("canonical_hash") != _identity(path):
         return {}, "it is about another report, or does not say about which"
+    if SEAL in facts and sealed(facts) != facts:
+        return {}, "it was changed after it was written"
     return facts, ""

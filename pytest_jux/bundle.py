@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import zipfile
 import zlib
 from enum import StrEnum
@@ -29,7 +30,14 @@ METADATA = "metadata.json"
 LARGEST_METADATA = 1_000_000  # bytes
 _DEEPEST_METADATA = 8  # levels, of which ours has two
 
-_COMPUTED = ("canonical_hash", "signed", "stored_at", "summary")  # what a store says itself about each of its reports
+_COMPUTED_SIZE = 10_000  # bytes of what a store adds
+_COMPUTED = (
+    "canonical_hash",
+    "file_sha256",
+    "signed",
+    "stored_at",
+    "summary",
+)  # what a store says itself about each of its reports
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a ZIP archive can have
 _OWNER_ALONE = 0o100600 << 16
 _UNIX = 3
@@ -133,7 +141,9 @@ def export(storage: ReportStorage, identity: str) -> bytes:
 def pack(report: bytes, metadata: Mapping[str, Any]) -> bytes:
     """Return a bundle of a report and its metadata, which names the report's hash as `canonical_hash`."""
     record = json.dumps(metadata, indent=1, sort_keys=True, ensure_ascii=True).encode()
-    if len(record) > LARGEST_METADATA:
+    if len(record) > LARGEST_METADATA:  # as short as it can be: whatever was imported can be exported
+        record = json.dumps(metadata, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    if len(record) > LARGEST_METADATA + _COMPUTED_SIZE:
         raise BundleRefused(f"the metadata has more than {LARGEST_METADATA:,} bytes")
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w") as archive:
@@ -221,7 +231,7 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limit: int) -> bytes
 
 def _parse(content: bytes) -> dict[str, Any]:
     try:
-        metadata = json.loads(content, parse_constant=_refuse_constant)
+        metadata = json.loads(content, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         raise BundleRefused(f"{METADATA} is not JSON") from None
     if not isinstance(metadata, dict):
@@ -237,6 +247,13 @@ def _is_deeper(value: object, levels: int) -> bool:
         return False
     inner = value.values() if isinstance(value, dict) else value
     return levels == 0 or any(_is_deeper(item, levels - 1) for item in inner)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number")
+    return number
 
 
 def _refuse_constant(name: str) -> NoReturn:

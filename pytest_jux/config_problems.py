@@ -25,7 +25,7 @@ def check(settings: Settings) -> list[Problem]:
     return [
         Problem("missing", settings.explain(name).origin, f"{name} enabled but {needed} not set")
         for name, option in OPTIONS.items()
-        if option.plugin and settings[name] is True
+        if settings[name] is True
         for needed in option.requires
         if not settings[needed]
     ]

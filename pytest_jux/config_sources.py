@@ -82,7 +82,8 @@ class Entry(NamedTuple):
     base: Path
 
     def __repr__(self) -> str:
-        return f"Entry({self.key!r}, {self.origin})"  # the value may be a secret
+        key = self.key if self.key in options.OPTIONS else "…"  # the value may be a secret, and so may an unknown name
+        return f"Entry({key!r}, {self.origin})"
 
 
 class Problem(NamedTuple):
@@ -136,6 +137,19 @@ class Places(NamedTuple):
 # --- [jux] files -----------------------------------------------------------------------------------------------------
 
 
+def _with_one_header(text: str) -> str:
+    """Blank the headers that only repeat that a line belongs to `[jux]`, as after appending to a file of `init`."""
+    section = ""
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        header = re.match(r"\[([^\]]*)\]\s*([#;].*)?$", line)
+        if header:
+            if header[1] == section == SECTION:
+                lines[number] = ""
+            section = header[1]
+    return "\n".join(lines)
+
+
 def read_jux_file(path: Path, layer: Layer, places: Places) -> tuple[list[Entry], list[Problem]]:
     """Read a file with a `[jux]` section; a file that is not there says nothing.
 
@@ -144,7 +158,7 @@ def read_jux_file(path: Path, layer: Layer, places: Places) -> tuple[list[Entry]
     if not os.path.lexists(path):
         return [], []
     label = places.label(path)
-    ini = IniFile(path, read_text(path, label), label, f"[{SECTION}]")
+    ini = IniFile(path, _with_one_header(read_text(path, label)), label, f"[{SECTION}]")
     entries: dict[str, Entry] = {}
     problems = []
     for section in ini.sections:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,7 +56,20 @@ def claimed_certificates(signature: etree._Element) -> list[x509.Certificate]:
     for element in signature.findall(path)[:MOST_CERTIFICATES]:
         der = decode_base64("".join(str(part) for part in element.itertext()))
         try:
-            found.append(x509.load_der_x509_certificate(der or b""))
+            found.append(read_certificate(der or b""))
         except (ValueError, x509.InvalidVersion):
             continue
     return found
+
+
+def read_certificate(der: bytes) -> x509.Certificate:
+    """Return a certificate that came with a report; raises ValueError or x509.InvalidVersion for what is none.
+
+    It may have oddities that the library warns of. They are its maker's, not the user's, who may treat warnings as
+    errors.
+    """
+    from cryptography import x509  # noqa: PLC0415 - whoever reads only names does not need it
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return x509.load_der_x509_certificate(der)

@@ -203,6 +203,8 @@ class VerificationImpossible(VerificationError):
 class ConfigError(JuxError):
     """The configuration cannot be used as it stands; `source` is where it was read, such as `pytest.ini:3`."""
 
+    hint = "jux-config validate shows all that is wrong."
+
     def __init__(self, source: str, reason: str) -> None:
         super().__init__(f"{source}: {reason}")
         self.source = source

@@ -33,6 +33,7 @@ PRIVATE = 0o600
 PUBLIC = 0o644
 # Neither follow a link nor wait for the writer of a pipe that somebody put there.
 READ_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_PIPE_TIME = 10.0  # seconds
 _STRAY_PREFIX = ".jux-"
 _STRAY_SUFFIX = ".tmp"
 _STRAY_AGE = 24 * 60 * 60  # seconds; where there are no locks, an older one belongs to nobody who still lives
@@ -52,10 +53,32 @@ def read_file(path: Path, limit: int) -> bytes:
         FileProblem: it cannot be read.
     """
     try:
+        if stat.S_ISFIFO(path.stat().st_mode):
+            return _read_pipe(path, limit + 1)
         with path.open("rb") as file:
             return file.read(limit + 1)
     except OSError as error:
         raise FileProblem(path, "read", reason_of(error)) from None
+
+
+def _read_pipe(path: Path, size: int) -> bytes:
+    """Read a named pipe, as shells make them for `<(…)`, but wait for its writer only so long."""
+    import select  # noqa: PLC0415 - hardly anybody passes a pipe
+
+    data = bytearray()
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        while len(data) < size:
+            ready, _, _ = select.select([descriptor], [], [], _PIPE_TIME)
+            chunk = os.read(descriptor, size - len(data)) if ready else None
+            if chunk is None:
+                raise FileProblem(path, "read", "nobody writes to this pipe")
+            if not chunk:
+                break
+            data += chunk
+    finally:
+        os.close(descriptor)
+    return bytes(data)
 
 
 def replace_file(path: Path, data: bytes) -> None:

@@ -14,12 +14,14 @@ from cryptography.x509.oid import NameOID
 
 from pytest_jux.errors import (
     CertificateUnreadable,
+    FileProblem,
     KeyMismatch,
     KeyUnreadable,
     KeyUnsuitable,
     PassphraseRequired,
     PassphraseWrong,
 )
+from pytest_jux.files import read_file
 
 if TYPE_CHECKING:
     import os
@@ -249,10 +251,9 @@ def certificate_pem(certificate: x509.Certificate) -> bytes:
 
 def _read(path: str | os.PathLike[str], error: type[KeyUnreadable | CertificateUnreadable]) -> bytes:
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(_MAXIMUM_FILE + 1)
-    except OSError as problem:
-        raise error(path, (problem.strerror or str(problem)).lower()) from None
+        data = read_file(Path(path), _MAXIMUM_FILE)
+    except FileProblem as problem:
+        raise error(path, problem.reason) from None
     if len(data) > _MAXIMUM_FILE:
         raise error(path, "it is larger than any key or certificate")
     if not data.strip():

@@ -105,13 +105,20 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, obj
         return (yield)
     try:
         run.add_properties()
+    except KeyboardInterrupt:
+        run.say("✗", "Interrupted: the report has no metadata")
+        session.exitstatus = pytest.ExitCode.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the border: no bug of ours breaks a test run
         run.say_unexpected(error)
     result = yield
     try:
         run.finish()
+    except KeyboardInterrupt:
+        run.say("✗", "Interrupted before the report was signed and stored")
+        session.exitstatus = pytest.ExitCode.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - as above
         run.say_unexpected(error)
+    run.keep_private_report()
     if run.settings["jux_on_error"] == "fail" and session.exitstatus == 0 and run.has_failed:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import tempfile
 import traceback
@@ -48,7 +49,15 @@ class Run:
         self.metadata: EnvironmentMetadata | None = None
         self.is_private = False  # nobody asked for a report file
         self.is_lost = False
+        self._is_safe = True  # the private report is not the only copy
         self.temporary: Path | None = None  # the directory that a private report is in, from when pytest writes it
+        # Now, before a test or its conftest.py changes the environment.
+        self._home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
+        self._storage: ReportStorage | errors.JuxError
+        try:
+            self._storage = ReportStorage(settings["jux_storage_path"])
+        except errors.JuxError as error:
+            self._storage = error
         for warning in (*settings.warnings, *_metadata_warnings(settings)):
             self.say("⚠", str(warning))
         if config.pluginmanager.hasplugin("junitxml") and not config.option.xmlpath:
@@ -82,6 +91,7 @@ class Run:
         self.metadata = configured_metadata(self.settings, self.config.rootpath)
         for name, value in self.metadata.to_properties():
             self.xml.add_global_property(name, value)
+        self._is_safe = False
 
     def finish(self) -> None:
         """Sign, store and queue the report that pytest has written, as far as asked for."""
@@ -91,12 +101,7 @@ class Run:
             if not self.has_failed:
                 self.say("✗", "No report: pytest writes none (is its junitxml plugin switched off?)")
             return
-        storage: ReportStorage | None = None
-        homeless: errors.JuxError | None = None
-        try:
-            storage = ReportStorage(self.settings["jux_storage_path"])
-        except errors.JuxError as error:
-            homeless = error
+        storage = self._storage if isinstance(self._storage, ReportStorage) else None
         credentials: Credentials | None = None
         if self.settings["jux_sign"]:
             try:
@@ -113,14 +118,15 @@ class Run:
             queue=mode != "local",
         )
         self._say_outcome(outcome, Path(self.xml.logfile))
-        if homeless is not None:
-            self._say_failure("Report not stored", homeless)
+        self._is_safe = outcome.stored is not None or outcome.is_queued
+        if isinstance(self._storage, errors.JuxError):
+            self._say_failure("Report not stored", self._storage)
         elif storage is not None and (outcome.stored or outcome.is_queued):
             self._tend(storage)
 
     def close(self) -> None:
         """Remove what was only needed during the run."""
-        if self.temporary is not None:
+        if self.temporary is not None and self._is_safe:
             shutil.rmtree(self.temporary, ignore_errors=True)
 
     def lose_report(self, reason: Exception | str) -> None:
@@ -128,6 +134,14 @@ class Run:
         if not self.is_lost:
             self.say("✗", f"No report: {reason}")
         self.is_lost = True
+
+    def keep_private_report(self) -> None:
+        """Say where the report is, if nobody asked for a file and it could not be stored."""
+        path = None if self.temporary is None else self.temporary / "report.xml"
+        if not self._is_safe and path is not None and path.is_file():
+            self.say("⚠", f"The report is kept in {path}")
+        else:
+            self._is_safe = True
 
     def _tend(self, storage: ReportStorage) -> None:
         """Clear away what killed processes left and what is older than asked for, and say if the store is large."""
@@ -142,7 +156,8 @@ class Run:
             self.say("✓", f"Removed {what} ({show_size(tended.removed.size)}, jux_storage_retention_days)")
         if limit and tended.size > limit:
             held = f"{show_size(tended.size)}, more than {show_size(limit)} (jux_storage_max_size)"
-            self.say("⚠", f"The report store holds {held}; to make room: jux-cache clean --max-size {limit}")
+            where = f" --storage-path {shlex.quote(str(storage.root))}"
+            self.say("⚠", f"The report store holds {held}; to make room: jux-cache clean --max-size {limit}{where}")
 
     def _say_outcome(self, outcome: Outcome, path: Path) -> None:
         if outcome.signed is not None:
@@ -167,7 +182,7 @@ class Run:
         start = self.config.invocation_params.dir
         if path.is_relative_to(start):
             return str(path.relative_to(start))
-        home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
+        home = self._home
         return f"~{os.sep}{path.relative_to(home)}" if home != "~" and path.is_relative_to(home) else str(path)
 
     def _write_report_anyway(self) -> None:
@@ -240,7 +255,7 @@ def _hint(error: Exception) -> str:
     for kind, hint in _HINTS:
         if isinstance(error, kind):
             full = isinstance(error, errors.StorageError) and error.reason == "no space left on device"
-            return "jux-cache clean makes room" if full else hint
+            return "jux-cache clean --days 30 makes room" if full else hint
     return ""
 
 

@@ -108,7 +108,7 @@ def _read_key_info(key_info: etree._Element) -> list[x509.Certificate]:
     found = []
     for element in elements:
         try:
-            found.append(x509.load_der_x509_certificate(_base64(element)))
+            found.append(dsig.read_certificate(_base64(element)))
         except (ValueError, x509.InvalidVersion):
             raise SignatureBroken("the certificate in the signature is damaged") from None
     return found

@@ -54,6 +54,7 @@ _LOCK_TIME = 10.0  # seconds to wait for another process, which needs millisecon
 # What stands in a report's place and is none: a link, a pipe, a directory.
 _NOT_OURS = {errno.ELOOP, errno.EMLINK, errno.EINVAL}
 _ENTRY = re.compile(r"sha256-[0-9a-f]{64}\.(xml|json)")
+SEAL, DIGEST = "record_sha256", "file_sha256"  # of a record itself, and of the bytes of its report
 _COUNTS = ("tests", "failures", "errors", "skipped")
 _LARGEST_RECORD = 10_000_000  # bytes; a larger one is none of ours
 
@@ -127,12 +128,16 @@ class ReportStorage:
         with self._changing(identity, "store", path, self.reports, self.metadata_directory):
             older = _existing(path)
             known = _read_for_update(record, identity)
-            facts |= known | {"signed": signed}
+            facts = facts | known | {name: facts[name] for name in ("signed", "summary") if name in facts}
             if older is not None and _keeps(older[0], identity, data):
                 facts["signed"] = signed if older[0] == data else _is_signed(older[0])
+                facts = sealed(facts | {DIGEST: sha256(older[0])})
                 if facts != known:
                     write_atomically(record, _json(facts), sync=False)
             else:
+                if os.path.lexists(record):  # it must at no moment speak of other bytes than those that are there
+                    write_atomically(record, _json(sealed({n: v for n, v in facts.items() if n != DIGEST})))
+                facts = sealed(facts | {DIGEST: sha256(data)})
                 self._place(path, data, record, _json(facts))
             _touch(path, 0 if older is None else older[1])
             for directory in (self.reports, self.metadata_directory, self.root):
@@ -274,7 +279,7 @@ class ReportStorage:
         """Return what is known about the report with this full hash; {} where nothing readable is."""
         facts = self._record(METADATA, canonical_hash)
         if facts:
-            return facts
+            return {name: value for name, value in facts.items() if name not in {SEAL, DIGEST}}
         waiting = self._record(QUEUE, canonical_hash) or self._record(REJECTED, canonical_hash)
         known = waiting.get("metadata")
         return dict(known) if isinstance(known, dict) else {}
@@ -546,13 +551,30 @@ def _read_record(path: Path) -> dict[str, Any]:
 def _read_for_update(path: Path, identity: str) -> dict[str, Any]:
     """Return what a record says of this report, if it is about it and can be written again."""
     facts = _read_record(path)
-    if facts.get("canonical_hash") != identity:
+    if facts.get("canonical_hash") != identity or (SEAL in facts and sealed(facts) != facts):
         return {}
     try:
         _json(facts)
     except RecursionError:  # nested deeper than anything that we write
         return {}
     return facts
+
+
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 of a file's bytes, 64 hex digits; the canonical hash is another, and does not cover all."""
+    import hashlib  # noqa: PLC0415 - who lists a store needs none
+
+    return hashlib.sha256(data).hexdigest()
+
+
+def sealed(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record with its own digest, which tells damage (and nothing more: whoever can write can seal)."""
+    content = {name: value for name, value in facts.items() if name != SEAL}
+    try:
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    except RecursionError:
+        return content
+    return content | {SEAL: sha256(text.encode())}
 
 
 def _drop_entry(record: Path) -> None:

@@ -14,7 +14,7 @@ from pytest_jux.bundle import receive
 from pytest_jux.canonicalizer import canonical_hash
 from pytest_jux.errors import ReportNotStored, StorageError
 from pytest_jux.signer import sign_report
-from pytest_jux.storage import ReportStorage
+from pytest_jux.storage import ReportStorage, sealed
 from pytest_jux.verifier import Trust
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes, links and locks of POSIX")
@@ -134,7 +134,7 @@ def test_a_report_that_cannot_be_read_is_named(tmp_path, without_root_rights):
     receive(storage, REPORT)
     storage.path_of(IDENTITY).chmod(0)
     program = (
-        "import sys; from pytest_jux.audit import audit; from pytest_jux.storage import ReportStorage\n"
+        "import sys; from pytest_jux.audit import audit; from pytest_jux.storage import ReportStorage, sealed\n"
         "for finding in audit(ReportStorage(sys.argv[1])).problems: print(finding.kind, finding.message)"
     )
     command = [*without_root_rights, sys.executable, "-c", program, storage.root]
@@ -176,7 +176,7 @@ def test_an_unsigned_report_is_a_problem_only_where_signatures_are_asked_for(sto
 
 
 def change(path, **facts):
-    path.write_text(json.dumps(json.loads(path.read_text()) | facts))
+    path.write_text(json.dumps(sealed(json.loads(path.read_text()) | facts)))
 
 
 @pytest.mark.parametrize(
@@ -193,6 +193,21 @@ def change(path, **facts):
 def test_metadata_that_disagrees_with_its_report_is_a_problem(store, facts, message):
     change(store.metadata_directory / f"{NAME}.json", **facts)
     assert found(store) == [(f"metadata/{NAME}.json", Kind.RECORD, message)]
+
+
+def test_a_record_that_was_changed_is_a_problem_whatever_was_changed(store):
+    path = store.metadata_directory / f"{NAME}.json"
+    path.write_text(path.read_text().replace('"tool"', '"evil"'))
+    assert found(store) == [(f"metadata/{NAME}.json", Kind.RECORD, "it was changed after it was written")]
+
+
+def test_bit_rot_outside_what_the_canonical_hash_covers_is_a_problem(store, signed_report):
+    receive(store, signed_report)
+    path = store.path_of(IDENTITY)
+    for damaged in (signed_report + b"\n", signed_report.replace(b"ecdsa-sha256", b"ecdsa-sha257")):
+        assert damaged != signed_report
+        path.write_bytes(damaged)
+        assert (f"reports/{NAME}.xml", Kind.CONTENT, "its bytes are not those that were stored") in found(store)
 
 
 def test_metadata_that_calls_a_signed_report_unsigned_is_a_problem(store, signed_report):
@@ -371,7 +386,7 @@ def test_a_report_that_is_removed_while_it_is_looked_at_is_no_finding(store):
 
 def test_checking_while_others_store_and_remove_finds_nothing(tmp_path):
     program = (
-        "import sys; from pytest_jux.bundle import receive; from pytest_jux.storage import ReportStorage\n"
+        "import sys; from pytest_jux.bundle import receive; from pytest_jux.storage import ReportStorage, sealed\n"
         "storage = ReportStorage(sys.argv[1])\n"
         "for number in range(40):\n"
         "    data = f'<testsuite name=\"{number % 5}\"/>'.encode()\n"

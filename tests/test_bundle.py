@@ -164,7 +164,21 @@ def test_a_report_that_is_not_there_is_not_exported(store):
 
 def test_metadata_that_no_store_would_read_back_is_not_exported(store):
     with pytest.raises(BundleRefused, match="the metadata has more than 1,000,000 bytes"):
-        pack(REPORT, {"note": "x" * LARGEST_METADATA})
+        pack(REPORT, {"note": "x" * (LARGEST_METADATA + 20_000)})
+
+
+@pytest.mark.parametrize("value", ["1e999", "-1e999", "NaN"])
+def test_metadata_with_a_number_that_json_has_not_is_refused(store, value):
+    content = RECORD[:-1] + b', "odd": %s}' % value.encode()
+    with pytest.raises(BundleRefused, match="not JSON"):
+        unpack(archive_of(("metadata.json", content), ("report.xml", REPORT)))
+
+
+def test_what_was_imported_can_be_exported_however_large_its_metadata_is(store):
+    record = json.dumps({"canonical_hash": IDENTITY, "many": [1] * 480_000}, separators=(",", ":")).encode()
+    bundle = unpack(archive_of(("metadata.json", record), ("report.xml", REPORT)))
+    receive(store, bundle.report, bundle.metadata)
+    assert unpack(export(store, IDENTITY)).metadata["many"] == [1] * 480_000
 
 
 # --- hostile bundles -------------------------------------------------------------------------------------------------

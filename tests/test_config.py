@@ -451,7 +451,7 @@ api_key = secret-api-key-here
     [
         ("sign = true\n", "config:1: expected the section header [jux] before the first name"),
         ("[jux]\nsign = true\nsign = true\n", "config:3: duplicate name 'sign', expected it once"),
-        ("[jux]\n[jux]\n", "config:2: duplicate section 'jux', expected it once"),
+        ("[jux]\n[a]\n[jux]\n", "config:3: duplicate section 'jux', expected it once"),
         (f"[jux]\napi_key {SECRET}\n", "config:2: expected a line like `name = value`"),
         ("\n  [jux]\n", "config:2: unexpected indentation, expected `name = value` at the start of the line"),
         ("[]\n", "config:1: empty section name"),
@@ -853,9 +853,12 @@ def test_signing_with_a_key_is_no_problem(world):
     assert config.check(world.load(command_line={"jux_sign": True, "jux_key_path": "k"})) == []
 
 
-def test_what_this_version_does_not_do_has_no_requirements(world):
+def test_publishing_needs_signing_and_an_address(world):
     write(world.user_file, "[jux]\npublish = true\n")
-    assert config.check(world.load()) == []
+    assert [problem.message for problem in config.check(world.load())] == [
+        "jux_publish enabled but jux_sign not set",
+        "jux_publish enabled but jux_api_url not set",
+    ]
 
 
 # --- examine ---------------------------------------------------------------------------------------------------------
@@ -1330,3 +1333,15 @@ def test_a_command_without_options_in_pytest_s_files_does_not_import_pytest(tmp_
 def test_a_secret_that_goes_on_in_the_next_line_is_not_quoted_as_an_unknown_option(world):
     write(world.start / ".jux.conf", "[jux]\napi_key = abc\nU0VDUkVUVEVYVA==\n")
     assert [str(warning) for warning in world.load().warnings] == [".jux.conf:3: unknown option in this line"]
+
+
+def test_settings_that_are_appended_under_a_second_header_count_with_their_own_lines(world):
+    write(world.start / ".jux.conf", "[jux]\n# sign = true\n\n[jux]  # mine\nproject = tool\n")
+    setting = world.load().explain("jux_project")
+    assert (setting.value, str(setting.origin)) == ("tool", ".jux.conf:5")
+
+
+def test_the_same_setting_under_both_headers_is_an_error_with_its_line(world):
+    write(world.start / ".jux.conf", "[jux]\nproject = one\n[jux]\nproject = two\n")
+    with pytest.raises(ConfigError, match=r"\.jux\.conf:4"):
+        world.load()

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from pytest_jux import files
 from pytest_jux.errors import FileProblem
+from pytest_jux.files import read_file
 
 NEW = b"new content\r\n" * 100
 OLD = b"old content"
@@ -770,3 +771,19 @@ def test_on_windows_a_stray_is_swept_and_a_living_one_is_not(tmp_path, windows):
         assert [*tmp_path.iterdir()] == [file.path]
     assert not [*tmp_path.iterdir()]
     assert windows.refusals == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="named pipes of POSIX")
+def test_a_pipe_is_read_to_its_end(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = subprocess.Popen(["sh", "-c", f"(printf one; sleep 0.2; printf two) > '{tmp_path}/pipe'"])
+    assert read_file(tmp_path / "pipe", 100) == b"onetwo"
+    assert writer.wait() == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="named pipes of POSIX")
+def test_a_pipe_that_nobody_writes_to_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr("pytest_jux.files._PIPE_TIME", 0.05)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileProblem, match="nobody writes to this pipe"):
+        read_file(tmp_path / "pipe", 100)

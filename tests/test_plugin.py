@@ -377,7 +377,7 @@ def test_a_store_that_outgrows_its_limit_is_a_warning_with_the_command_that_help
     (line,) = [line for line in section(result) if line.startswith("⚠")]
     assert re.fullmatch(
         r"⚠ The report store holds [\d.]+ k?B(ytes)?, more than 100 bytes \(jux_storage_max_size\); "
-        r"to make room: jux-cache clean --max-size 100",
+        r"to make room: jux-cache clean --max-size 100 --storage-path .*/store",
         line,
     )
     assert not [line for line in section(project.run("--jux-enabled", "--jux-storage-max-size=0")) if "holds" in line]
@@ -1255,3 +1255,34 @@ def test_a_defect_of_ours_at_the_start_is_one_line_without_our_variables(project
     assert result.ret == 0
     assert section(result) == ["✗ pytest-jux failed: ZeroDivisionError: oops (JUX_DEBUG=1 shows where)"]
     assert "hunter2" not in result.stdout.str() + result.stderr.str()
+
+
+def test_a_home_that_a_conftest_sets_for_its_tests_is_not_where_the_report_goes(project):
+    project.monkeypatch.delenv("JUX_STORAGE_PATH")
+    (project.path / "home").mkdir()
+    project.monkeypatch.setenv("HOME", str(project.path / "home"))
+    project.pytester.makepyfile("import os\ndef test_a(): os.environ['HOME'] = os.getcwd()")
+    result = project.run_apart("--jux-enabled")
+    (stored,) = (project.path / "home" / ".local" / "share" / "jux" / "reports").iterdir()
+    assert section(result) == [f"✓ Stored locally: home/.local/share/jux/reports/{stored.name}"]
+
+
+def test_a_report_that_nobody_asked_for_and_that_cannot_be_stored_is_kept(project):
+    project.store.write_text("a file")
+    result = project.run_apart("--jux-enabled")
+    assert result.ret == 0
+    last = section(result)[-1]
+    assert last.startswith("⚠ The report is kept in ")
+    kept = Path(last.removeprefix("⚠ The report is kept in "))
+    assert b"test_a" in kept.read_bytes()
+    shutil.rmtree(kept.parent)
+
+
+def test_an_interruption_while_the_report_is_signed_is_a_line_and_not_a_traceback(project):
+    project.pytester.makeconftest(
+        "import pytest_jux.run as r\ndef stop(*a, **k): raise KeyboardInterrupt\nr.process_report = stop\n"
+    )
+    result = project.run_apart(*project.signing)
+    assert result.ret == 2
+    assert section(result) == ["✗ Interrupted before the report was signed and stored"]
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()

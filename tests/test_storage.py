@@ -88,8 +88,9 @@ def test_metadata_is_kept_beside_the_report(store, real_report):
     identity = canonical_hash(real_report)
     store.store(real_report, identity, {"hostname": "build-7", "git": {"branch": "mäin"}})
     written = json.loads((store.root / "metadata" / f"{identity.replace(':', '-')}.json").read_bytes())
-    assert written == store.metadata(identity)
-    assert written["hostname"] == "build-7"
+    digests = {"file_sha256": hashlib.sha256(real_report).hexdigest(), "record_sha256": written["record_sha256"]}
+    assert written == store.metadata(identity) | digests
+    assert store.metadata(identity)["hostname"] == written["hostname"] == "build-7"
     assert written["git"] == {"branch": "mäin"}
     assert written["canonical_hash"] == identity
     assert dt.datetime.fromisoformat(written["stored_at"]).tzinfo is not None
@@ -1048,3 +1049,20 @@ def test_a_record_that_is_nested_too_deep_to_be_written_again_is_replaced(store,
     record.write_text(f'{{"canonical_hash": "{identity}", "deep": {"[" * 900}{"]" * 900}}}')
     store.store(real_report, identity, {"hostname": "new"})
     assert store.metadata(identity)["hostname"] == "new"
+
+
+def test_a_record_speaks_at_no_moment_of_other_bytes_than_those_that_are_there(store, real_report, signed_report):
+    identity = canonical_hash(real_report)
+    store.store(real_report, identity)
+    (record,) = store.metadata_directory.iterdir()
+
+    def check(name, call, arguments, keywords):
+        result = call(*arguments, **keywords)
+        if name in {"replace", "rename", "link"}:
+            known = json.loads(record.read_bytes()).get("file_sha256")
+            assert known in {None, hashlib.sha256(store.read(identity)).hexdigest()}
+        return result
+
+    with interposed(check):
+        store.store(signed_report, identity)
+    assert json.loads(record.read_bytes())["file_sha256"] == hashlib.sha256(signed_report).hexdigest()

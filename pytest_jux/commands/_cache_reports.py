@@ -117,11 +117,13 @@ def show(report: str, storage_path: str | None, as_xml: bool, everything: bool, 
 @store_options
 def stats(storage_path: str | None, as_json: bool) -> None:
     """Show how many reports there are, how large they are, and how many wait to be published."""
-    found = open_store(storage_path).statistics()
+    storage = open_store(storage_path)
+    found = storage.statistics()
     if as_json:
         total = found.total
         _cli.show_json(
             {
+                "path": str(storage.root),
                 "reports": total.reports,
                 "size": total.size,
                 "oldest": found.oldest.isoformat() if found.oldest else None,
@@ -137,6 +139,7 @@ def stats(storage_path: str | None, as_json: bool) -> None:
     _cli.show(f"Queued (not published): {queued:,}")
     for status, share in found.by_status.items():
         _cli.show(f"{status.capitalize()}: {plural(share.reports, 'report')}, {show_size(share.size)}")
+    _cli.show(f"Store: {storage.root}")
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------

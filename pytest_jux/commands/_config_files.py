@@ -172,11 +172,13 @@ def validate(
 
     Exit codes: 0 valid, 1 an error (with --strict-exit: or a warning), 64 usage error.
     """
-    from pytest_jux.config import ERRORS, examine
+    from pytest_jux.config import ERRORS, check, examine
     from pytest_jux.config_display import problem_data
 
     loaded = load_all(config_file, rootdir, pytest_arguments)
-    found = [*loaded.settings.warnings, *(examine(loaded.settings, os.environ) if strict or strict_exit else ())]
+    is_strict = strict or strict_exit
+    found = [*loaded.settings.warnings]  # and at least what pytest would not start with
+    found += examine(loaded.settings, os.environ) if is_strict else check(loaded.settings)
     warnings = [problem for problem in found if problem.kind not in ERRORS]
     errors: list[Problem | ConfigError] = [problem for problem in found if problem.kind in ERRORS]
     errors += loaded.errors

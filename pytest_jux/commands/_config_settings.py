@@ -73,7 +73,8 @@ def dump(
         data = {setting.option.name: setting_data(setting) if everything else setting.shown for setting in shown}
         _cli.show_data(data, form)
     elif not shown:
-        _cli.show("Nothing is set: every option is at its default.")
+        said = "What can be read sets nothing." if loaded.errors else "Nothing is set: every option is at its default."
+        _cli.show(said)
     else:
         lines = setting_lines(shown, _cli.terminal_width(), loaded.places.home, shadowed=everything)
         _cli.show_lines(["Configuration from multiple sources:", "", *lines])
