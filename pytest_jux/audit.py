@@ -228,11 +228,11 @@ class _Check:
         """Check a record itself, and that there is a report for it; `_description` compares it with the report."""
         place = path.parent.name
         where = {QUEUE: (QUEUE, REPORTS), REJECTED: (REJECTED, REPORTS)}.get(place, _WITH_REPORTS)
-        is_there = any((self.root / name / f"{path.stem}.xml").exists() for name in where)
+        is_there = any(_is_file(self.root / name / f"{path.stem}.xml") for name in where)
         if not is_there:  # records are removed before reports, so nothing of ours did this
             yield Finding(path, Kind.RECORD, "the report that it is about is missing")
         _, problem = _read_record(path)
-        if problem and not (place == METADATA and (self.root / REPORTS / f"{path.stem}.xml").exists()):
+        if problem and not (place == METADATA and _is_file(self.root / REPORTS / f"{path.stem}.xml")):
             yield Finding(path, Kind.RECORD, problem)
 
 
@@ -246,6 +246,14 @@ def _surely(look: Callable[[Path], Iterator[Finding]], path: Path, storage: Repo
         with contextlib.suppress(StorageError), storage.holding(_identity(path)):
             return list(look(path)) if os.path.lexists(path) else []
     return findings  # somebody is using it all the time
+
+
+def _is_file(path: Path) -> bool:
+    """Tell whether there is a regular file: a link or a pipe in a report's place is no report."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
 
 
 def _names(directory: Path) -> list[str]:

@@ -35,6 +35,7 @@ class EnvironmentMetadata:
     pytest_version: str
     pytest_jux_version: str
     timestamp: str
+    pytest_exit_status: str = ""
     project: str = ""
     git: Mapping[str, str] = field(default_factory=dict)
     ci: Mapping[str, str] = field(default_factory=dict)
@@ -73,6 +74,7 @@ _SIMPLE = (
     "pytest_version",
     "pytest_jux_version",
     "timestamp",
+    "pytest_exit_status",
 )
 
 
@@ -84,6 +86,7 @@ def capture_metadata(
     env_patterns: Iterable[str] = (),
     extra: Mapping[str, str] | Iterable[tuple[str, str]] = (),
     exclude: Iterable[str] = (),
+    exit_status: int | None = None,
 ) -> EnvironmentMetadata:
     """Return the metadata of a run in `directory` (default: here).
 
@@ -93,6 +96,7 @@ def capture_metadata(
         environ: environment variables; default the process's own.
         env_patterns: shell patterns of further variables to record. Names that look secret are never recorded.
         extra: further fields by name; of two with one name the last counts. `refused_names` tells what is left out.
+        exit_status: pytest's, of the run that the metadata is about.
         exclude: fields to leave out, such as `username`, `git`, `git:remote`, `env:CI_*` or `extra:team`.
     """
     environ = os.environ if environ is None else environ
@@ -125,6 +129,7 @@ def capture_metadata(
         pytest_version=field_value("pytest_version", _pytest_version()),
         pytest_jux_version=field_value("pytest_jux_version", __version__),
         timestamp=field_value("timestamp", dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")),
+        pytest_exit_status=field_value("pytest_exit_status", "" if exit_status is None else str(exit_status)),
         project=field_value("project", name),
         git=kept("git", git),
         ci=kept("ci", facts),

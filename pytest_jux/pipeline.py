@@ -106,8 +106,10 @@ def read_passphrase(variable: str | None, file: Path | None) -> bytes | None:
     return None
 
 
-def configured_metadata(settings: Settings, directory: Path | None = None) -> EnvironmentMetadata:
-    """Return the metadata of a run in `directory` as the configuration wants it.
+def configured_metadata(
+    settings: Settings, directory: Path | None = None, exit_status: int | None = None
+) -> EnvironmentMetadata:
+    """Return the metadata of a run in `directory`, which pytest ends with `exit_status`, as the configuration wants it.
 
     Variables that hold secrets because the configuration says so are left out, whatever they are called.
     """
@@ -118,6 +120,7 @@ def configured_metadata(settings: Settings, directory: Path | None = None) -> En
         env_patterns=settings["jux_metadata_env"],
         extra=settings["jux_metadata_extra"],
         exclude=(*settings["jux_metadata_exclude"], *secret),
+        exit_status=exit_status,
     )
 
 

@@ -104,7 +104,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, obj
     if run is None:
         return (yield)
     try:
-        run.add_properties()
+        run.add_properties(int(session.exitstatus))
     except KeyboardInterrupt:
         run.say("✗", "Interrupted: the report has no metadata")
         session.exitstatus = pytest.ExitCode.INTERRUPTED

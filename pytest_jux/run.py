@@ -83,12 +83,12 @@ class Run:
         _show_traceback(error)
         self.say("✗", f"pytest-jux failed: {type(error).__name__}: {error} (JUX_DEBUG=1 shows where)")
 
-    def add_properties(self) -> None:
-        """Put the metadata into the report that pytest is about to write."""
+    def add_properties(self, exit_status: int) -> None:
+        """Put the metadata into the report that pytest is about to write: an interrupted run looks like a whole one."""
         self.xml = self.config.stash.get(xml_key, None)
         if self.xml is None:
             return
-        self.metadata = configured_metadata(self.settings, self.config.rootpath)
+        self.metadata = configured_metadata(self.settings, self.config.rootpath, exit_status)
         for name, value in self.metadata.to_properties():
             self.xml.add_global_property(name, value)
         self._is_safe = False

@@ -409,3 +409,12 @@ def test_the_mode_of_a_directory_that_is_not_the_stores_alone_is_not_judged(stor
     assert kinds(store) == {(".", Kind.PERMISSIONS)}
     (store.root / "pytest.ini").write_text("")
     assert kinds(store) == set()
+
+
+def test_a_link_in_place_of_a_report_is_a_lost_report(tmp_path, signed_report):
+    storage = ReportStorage(tmp_path / "store")
+    path = receive(storage, signed_report).stored.path
+    path.replace(tmp_path / "elsewhere.xml")
+    path.symlink_to(tmp_path / "elsewhere.xml")
+    problems = [(finding.path.parent.name, finding.message) for finding in audit(storage).problems]
+    assert problems == [("metadata", "the report that it is about is missing")]

@@ -568,6 +568,17 @@ def test_an_interrupted_run_is_signed_and_stays_interrupted(project):
     assert project.verify()
 
 
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [("pass", "0"), ("assert 0", "1"), ("raise KeyboardInterrupt", "2"), ("import pytest; pytest.exit('x', 7)", "7")],
+)
+def test_the_report_says_how_the_run_ended(project, body, status):
+    project.pytester.makepyfile(f"def test_a(): pass\ndef test_b(): {body}\ndef test_c(): pass\n")
+    result = project.run_apart(*project.signing)
+    assert (result.ret, project.properties()["jux:pytest_exit_status"]) == (int(status), status)
+    assert json.loads(next((project.store / "metadata").iterdir()).read_bytes())["pytest_exit_status"] == status
+
+
 def test_a_test_that_was_interrupted_has_not_passed(project):
     project.pytester.makepyfile(INTERRUPTED)
     project.run_apart(*project.signing)
