@@ -18,7 +18,7 @@ from pytest_jux import __version__
 from pytest_jux.ci import job_facts, recognise
 from pytest_jux.git import ask_git
 from pytest_jux.remotes import urls_without_userinfo
-from pytest_jux.text import names_a_secret, visible
+from pytest_jux.text import holds_a_secret, names_a_secret, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -173,12 +173,13 @@ def _ask_ci(environ: Mapping[str, str], patterns: Iterable[str]) -> tuple[dict[s
     for pattern in patterns:
         chosen.update(name for name in environ if fnmatch.fnmatchcase(name, pattern))
     named = [name for name in sorted(chosen) if name in environ and not refused_names([name])]
-    return facts, {name: urls_without_userinfo(environ[name]) for name in named}
+    return facts, {name: urls_without_userinfo(environ[name]) for name in named if not holds_a_secret(environ[name])}
 
 
 def _clean_extra(extra: Mapping[str, str] | Iterable[tuple[str, str]]) -> dict[str, str]:
     fields = dict(extra)
-    return {name: urls_without_userinfo(value) for name, value in fields.items() if not refused_names([name])}
+    kept = {name: value for name, value in fields.items() if not refused_names([name]) and not holds_a_secret(value)}
+    return {name: urls_without_userinfo(value) for name, value in kept.items()}
 
 
 def _storable(value: str) -> str:

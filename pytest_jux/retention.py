@@ -6,6 +6,7 @@ Deciding and removing are apart: `outdated` only looks at a list, so that what w
 from __future__ import annotations
 
 import datetime as dt
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_jux.errors import StorageError
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from pytest_jux.storage import ReportStorage
 
 _ORPHAN_AGE = dt.timedelta(days=1)
+
+
+_PATIENCE = 5.0  # seconds to wait in all for processes that hold the locks of reports
 
 
 class Criteria(NamedTuple):
@@ -83,15 +87,20 @@ def remove(
 ) -> Removal:
     """Remove reports from the store, as far as nobody uses them or has stored them again, and flush that to the disk.
 
-    One that cannot be removed does not stop the others. Without `queued`, what waits in the queue stays.
+    One that cannot be removed does not stop the others, but when too much time went by with waiting for other
+    processes, the rest is left. Without `queued`, what waits in the queue stays.
     """
     removed: list[StoredReport] = []
     left: list[StoredReport] = []
     errors: list[StorageError] = []
     try:
+        patience = _PATIENCE
         for report in reports:
+            start = time.monotonic()
             try:
-                (removed if storage.remove(report, queued=queued) else left).append(report)
+                is_gone = patience > 0 and storage.remove(report, queued=queued)
+                (removed if is_gone else left).append(report)
+                patience -= 0 if is_gone else time.monotonic() - start
             except StorageError as error:
                 errors.append(error)
             if on_each is not None:

@@ -5,7 +5,17 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_SECRET = re.compile(r"TOKEN|SECRET|PASS|_?PWD|KEY|CREDENTIAL|AUTH|COOKIE|SIGNATURE", re.IGNORECASE)
+_SECRET = re.compile(
+    r"TOKEN|SECRET|PASS|_?PWD|_PW(?![A-Z])|KEY|CREDENTIAL|AUTH|COOKIE|SIGNATURE|JWT|BEARER|DSN|PRIVATE|WEBHOOK(_UR[IL])?(?![A-Z_])"
+    r"|CONN(ECTION)?_?STR",
+    re.IGNORECASE,
+)
+# What is secret whatever its name: private keys, JSON web tokens, tokens of well-known services, passwords in a list.
+_SECRET_TEXT = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY|\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\."
+    r"|\bgh[pousr]_\w{20,}|\bglpat-[\w-]{10,}|\bAKIA[A-Z0-9]{16}\b"
+    r"|(?i:\b(password|passwd|pwd|accountkey|sharedaccesskey|secret)\s*=\s*\S)"
+)
 _KEPT = {"\n", "\t"}
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # controls, bidi overrides, surrogates, unassigned, separators
 
@@ -28,6 +38,11 @@ def visible(text: str, *, multiline: bool = False) -> str:
 def names_a_secret(name: str) -> bool:
     """Tell whether something of this name, a variable say, is to be kept secret whatever it holds."""
     return _SECRET.search(name) is not None
+
+
+def holds_a_secret(text: str) -> bool:
+    """Tell whether a text has something in it that can only be a secret."""
+    return _SECRET_TEXT.search(text) is not None
 
 
 def encodable(text: str, encoding: object) -> str:

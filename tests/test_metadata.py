@@ -1145,3 +1145,24 @@ def test_every_recorded_field_is_known(repository):
     everything = {name for name, _ in facts.to_properties()}
     assert {name for name in everything if not name.startswith(("env:", "jux:extra:"))} <= known_fields()
     assert unknown_exclusions(everything) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CI_JOB_JWT_V2", "anything"),
+        ("DB_PW", "anything"),
+        ("SLACK_WEBHOOK_URL", "https://hooks.example.com/T0/B0/x"),
+        ("AZURE_STORAGE_CONNECTION_STRING", "anything"),
+        ("HARMLESS", "-----BEGIN EC PRIVATE KEY-----MHc"),
+        ("HARMLESS", "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2ln"),
+        ("HARMLESS", "Server=db;Uid=me;Password=zz"),
+        ("HARMLESS", "ghp_0123456789abcdefghijklmn"),
+    ],
+)
+def test_what_can_only_be_a_secret_is_not_recorded_whatever_asks_for_it(tmp_path, name, value):
+    plain = {"DEPLOY_STAGE": "blue"}
+    facts = capture_metadata(
+        tmp_path, environ={name: value, **plain}, env_patterns=["*"], extra={name: value, "team": "x"}
+    )
+    assert (facts.env, facts.extra) == (plain, {"team": "x"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import subprocess
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from pytest_jux.canonicalizer import canonical_hash
 from pytest_jux.errors import StorageError
+from pytest_jux.files import locked
 from pytest_jux.inventory import Share, Status, StoredReport
 from pytest_jux.retention import Criteria, outdated, remove, tend
 from pytest_jux.storage import ReportStorage
@@ -242,3 +244,14 @@ def test_tending_says_what_could_not_be_removed(store):
     record.mkdir()
     with pytest.raises(StorageError):
         tend(store, days=30)
+
+
+def test_locks_that_somebody_holds_for_long_do_not_hold_a_run_up(store, monkeypatch):
+    monkeypatch.setattr("pytest_jux.retention._PATIENCE", 0.1)
+    reports = [put(store, number) for number in range(30)]
+    with contextlib.ExitStack() as stack:
+        for lock in (store.root / "locks").iterdir():
+            stack.enter_context(locked(lock, seconds=0))
+        removal = remove(store, reports)
+    assert (removal.removed, removal.left) == ((), tuple(reports))
+    assert remove(store, reports).left == ()
