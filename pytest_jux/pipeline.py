@@ -138,16 +138,20 @@ def process_report(
     metadata: Mapping[str, Any] | None = None,
     keep: bool = True,
     queue: bool = False,
+    mark: str = "",
 ) -> Outcome:
     """Sign the report file `path` in place, store it and queue it, as far as asked for.
 
     No step's failure stops the others. A report that could not be signed stays exactly as it was; it is stored so, but
-    not queued. `keep` false means that it is only queued.
+    not queued. `keep` false means that it is only queued. `mark` is a text that is in this report and in no other, by
+    which one is found out that somebody else has put there.
     """
     failures: list[Failed] = []
     signed: Signed | None = None
     try:
         data = load_report(path)
+        if mark.encode() not in data:
+            raise FileProblem(path, "process", "it is not what this run wrote (does another run write it, too?)")
     except JuxError as error:
         return Outcome(failures=(Failed("read", error),))
     if credentials is not None:
@@ -166,7 +170,8 @@ def process_report(
     is_queued = False
     if storage is not None and keep:
         try:
-            stored = storage.store(data, identity, metadata, signed=signed is not None, summary=summary)
+            # One that could not be signed may carry a signature already.
+            stored = storage.store(data, identity, metadata, signed=True if signed else None, summary=summary)
         except JuxError as error:
             failures.append(Failed("store", error))
     if storage is not None and queue and signed is not None:

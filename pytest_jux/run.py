@@ -116,6 +116,7 @@ class Run:
             metadata=self.metadata.to_dict() if self.metadata else {},
             keep=mode != "api",
             queue=mode != "local",
+            mark=self.metadata.timestamp if self.metadata else "",
         )
         self._say_outcome(outcome, Path(self.xml.logfile))
         self._is_safe = outcome.stored is not None or outcome.is_queued

@@ -734,7 +734,7 @@ def test_a_report_that_something_else_has_overwritten_is_one_line(project):
     result = project.run(*project.signing)
     assert result.ret == 0
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
-    assert section(result)[0].startswith("✗ Report not signed: ")
+    assert section(result)[0].startswith("✗ Report not processed: ")
     assert project.report.read_text() == "not xml"
 
 
@@ -1297,3 +1297,23 @@ def test_an_interruption_while_the_report_is_signed_is_a_line_and_not_a_tracebac
     assert result.ret == 2
     assert section(result) == ["✗ Interrupted before the report was signed and stored"]
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
+
+
+def test_a_report_that_another_run_has_put_there_is_not_signed_as_ones_own(project):
+    project.run("--junit-xml=other.xml", "--jux-enabled")
+    project.pytester.makeconftest(
+        """
+        import shutil, pytest
+
+        @pytest.hookimpl(trylast=True)
+        def pytest_sessionfinish():
+            shutil.copy("other.xml", "report.xml")
+        """
+    )
+    result = project.run_apart(*project.signing)
+    assert result.ret == 0
+    (line,) = section(result)
+    assert re.fullmatch(
+        r"✗ Report not processed: cannot process .*report\.xml: it is not what this run wrote \(.*\)", line
+    )
+    assert project.report.read_bytes() == (project.path / "other.xml").read_bytes()
