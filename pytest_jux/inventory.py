@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import functools
 import heapq
 import os
 import re
 import sys
 from enum import StrEnum
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_jux.errors import StorageError
 from pytest_jux.files import reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
 REPORTS = "reports"
@@ -33,6 +33,7 @@ DIRECTORIES = (REPORTS, METADATA, QUEUE, REJECTED, PUBLISHED)
 
 _REPORT = re.compile(r"sha256-([0-9a-f]{64})\.xml")
 _RECORD = re.compile(r"sha256-([0-9a-f]{64})\.json")
+_NAME_LENGTH = 75  # characters of a report's file name
 _KIND, _REGULAR = 0o170000, 0o100000  # stat.S_IFMT and stat.S_IFREG; a call for each report would tell
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _LATEST = (dt.datetime.max.replace(tzinfo=dt.UTC) - _EPOCH) // dt.timedelta(microseconds=1)
@@ -103,26 +104,33 @@ class Inventory:
         first = _FIRST if since is None else _nanoseconds(since)
         end = _LAST if until is None else _nanoseconds(until)
         size = sys.maxsize if limit is None else limit
-        chosen: list[tuple[int, str, int, str]] = []  # a heap, whose first is the oldest
-        for directory, name, facts in self._files():
+        elsewhere = self._elsewhere()
+        chosen: list[tuple[int, str, int]] = []  # a heap, whose first is the oldest
+        for name, facts in chain(_reports(self.root / REPORTS), elsewhere.values()):
             time = facts.st_mtime_ns
             if not first <= time < end or (statuses and self._of(name) not in statuses):
                 continue
             if len(chosen) < size:
-                heapq.heappush(chosen, (time, name, facts.st_size, directory))
+                heapq.heappush(chosen, (time, name, facts.st_size))
             elif chosen and time >= chosen[0][0]:
-                heapq.heapreplace(chosen, max(chosen[0], (time, name, facts.st_size, directory)))
-        return [
-            StoredReport(f"sha256:{name[7:71]}", self.root / directory / name, size, moment(time), self._of(name))
-            for time, name, size, directory in sorted(chosen, reverse=True)
-        ]
+                heapq.heapreplace(chosen, max(chosen[0], (time, name, facts.st_size)))
+        found = []
+        for (
+            time,
+            name,
+            size,
+        ) in sorted(chosen, reverse=True):
+            directory = next((place for place in (QUEUE, REJECTED) if (place, name) in elsewhere), REPORTS)
+            path = self.root / directory / name
+            found.append(StoredReport(f"sha256:{name[7:71]}", path, size, moment(time), self._of(name)))
+        return found
 
     def statistics(self) -> Statistics:
         """Return the numbers of the whole store."""
         shares = {status.value: [0, 0] for status in Status}  # by value: an enum member's hash is slow
         get = self._status.get
         first, last = _LAST, _FIRST
-        for _, name, facts in self._files():
+        for name, facts in chain(_reports(self.root / REPORTS), self._elsewhere().values()):
             share = shares[get(name[7:71], "local")]
             share[0] += 1
             share[1] += facts.st_size
@@ -144,16 +152,15 @@ class Inventory:
     def _of(self, name: str) -> Status:
         return Status(self._status.get(name[7:71], "local"))
 
-    def _files(self) -> Iterator[tuple[str, str, os.stat_result]]:
-        """Give directory, name and facts of every report, once; what waits or was refused may be only there."""
-        for name, facts in _reports(self.root / REPORTS):
-            yield REPORTS, name, facts
-        seen: set[str] = set()
+    def _elsewhere(self) -> dict[tuple[str, str], tuple[str, os.stat_result]]:
+        """Return name and facts of the reports that are not stored, but wait or were refused, by directory and name."""
+        found: dict[tuple[str, str], tuple[str, os.stat_result]] = {}
         for directory in (QUEUE, REJECTED):
             for name, facts in _reports(self.root / directory):
-                if name[7:71] in self._status and name not in seen and not os.path.lexists(self.root / REPORTS / name):
-                    seen.add(name)
-                    yield directory, name, facts
+                is_entry = name[7:71] in self._status and (QUEUE, name) not in found
+                if is_entry and not os.path.lexists(self.root / REPORTS / name):
+                    found[directory, name] = name, facts
+        return found
 
 
 def matching(root: Path, prefix: str) -> list[str]:
@@ -177,24 +184,22 @@ def _reports(directory: Path) -> Iterator[tuple[str, os.stat_result]]:
     """Give the names and facts of the regular files that are named as reports are."""
     match = _REPORT.fullmatch
     with contextlib.suppress(FileNotFoundError), _reading(directory), contextlib.ExitStack() as stack:
-        ask = _asker(directory, stack)
-        for name in os.listdir(directory):  # noqa: PTH208 - a tenth of iterdir's time
-            if match(name):
-                try:
-                    facts = ask(name)
-                except FileNotFoundError:  # removed since it was listed
-                    continue
-                if facts.st_mode & _KIND == _REGULAR:
-                    yield name, facts
-
-
-def _asker(directory: Path, stack: contextlib.ExitStack) -> Callable[[str], os.stat_result]:
-    """Return the fastest way to learn of a file: relative to its directory, where the system can."""
-    if os.stat not in os.supports_dir_fd:
-        return lambda name: os.lstat(directory / name)
-    descriptor = os.open(directory, os.O_RDONLY)
-    stack.callback(os.close, descriptor)
-    return functools.partial(os.stat, dir_fd=descriptor, follow_symlinks=False)
+        names = [name for name in os.listdir(directory) if match(name)]  # noqa: PTH208 - a tenth of iterdir's time
+        # Relative to their directory, which is the fastest way, where the system can.
+        place: int | None = None
+        if os.stat in os.supports_dir_fd:
+            place = os.open(directory, os.O_RDONLY)
+            stack.callback(os.close, place)
+        else:
+            names = [str(directory / name) for name in names]
+        ask = os.stat
+        for name in names:
+            try:
+                facts = ask(name, dir_fd=place, follow_symlinks=False)
+            except FileNotFoundError:  # removed since it was listed
+                continue
+            if facts.st_mode & _KIND == _REGULAR:
+                yield name[-_NAME_LENGTH:], facts
 
 
 @contextlib.contextmanager
