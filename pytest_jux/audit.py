@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_jux.document import DEFAULT_LIMITS
 from pytest_jux.errors import JuxError, ReportNotStored, StorageError
 from pytest_jux.files import read_regular, reason_of
-from pytest_jux.inventory import DIRECTORIES, LOCKS, METADATA, QUEUE, REJECTED, REPORTS
-from pytest_jux.storage import DIGEST, SEAL, sealed, sha256
+from pytest_jux.inventory import DIRECTORIES, LOCKS, METADATA, QUEUE, RECORD_NAME, REJECTED, REPORT_NAME, REPORTS
+from pytest_jux.storage import DIGEST, LARGEST_RECORD, SEAL, sealed, sha256
 from pytest_jux.verifier import SignatureState, Trust, examine_report
 
 if TYPE_CHECKING:
@@ -29,11 +29,8 @@ if TYPE_CHECKING:
     from pytest_jux.verifier import Examination
 
 _WITH_REPORTS = (REPORTS, QUEUE, REJECTED)
-_REPORT = re.compile(r"sha256-[0-9a-f]{64}\.xml")
-_RECORD = re.compile(r"sha256-[0-9a-f]{64}\.json")
 _TEMPORARY = re.compile(r"\.jux-.*\.tmp")
 _FILE_MODE, _DIRECTORY_MODE = 0o600, 0o700
-_LARGEST_RECORD = 10_000_000  # bytes; the store reads no larger one
 _TRIES = 10  # of half a second each, where another process holds the lock all the time
 _COUNTS = ("tests", "passed", "failures", "errors", "skipped", "flaky")
 
@@ -151,12 +148,12 @@ class _Check:
             yield Finding(path, Kind.UNREADABLE, f"it cannot be looked at: {reason_of(error)}")
             return
         name, place = path.name, path.parent.name
-        is_report = place in _WITH_REPORTS and _REPORT.fullmatch(name) is not None
+        is_report = place in _WITH_REPORTS and REPORT_NAME.fullmatch(name) is not None
         if stat.S_ISLNK(facts.st_mode):
             yield Finding(path, Kind.LINK, "it is a link, which is not followed")
         elif _TEMPORARY.fullmatch(name):
             yield Finding(path, Kind.LEFTOVER, "a process is writing it, or was interrupted while it did")
-        elif not stat.S_ISREG(facts.st_mode) or not (is_report or (place != REPORTS and _RECORD.fullmatch(name))):
+        elif not stat.S_ISREG(facts.st_mode) or not (is_report or (place != REPORTS and RECORD_NAME.fullmatch(name))):
             yield Finding(path, Kind.FOREIGN, "it is none of the store's files")
         else:
             yield from self._permissions(path, facts, _FILE_MODE)
@@ -283,7 +280,7 @@ def _identity(path: Path) -> str:
 def _read_record(path: Path) -> tuple[dict[str, Any], str]:
     """Return what a record says, or {} and what is wrong with it."""
     try:
-        facts = json.loads(read_regular(path, _LARGEST_RECORD))
+        facts = json.loads(read_regular(path, LARGEST_RECORD))
     except OSError as error:
         return {}, f"it cannot be read: {reason_of(error)}"
     except (ValueError, RecursionError):

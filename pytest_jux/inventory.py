@@ -31,8 +31,8 @@ PUBLISHED = "published"
 LOCKS = "locks"
 DIRECTORIES = (REPORTS, METADATA, QUEUE, REJECTED, PUBLISHED)
 
-_REPORT = re.compile(r"sha256-([0-9a-f]{64})\.xml")
-_RECORD = re.compile(r"sha256-([0-9a-f]{64})\.json")
+REPORT_NAME = re.compile(r"sha256-([0-9a-f]{64})\.xml")
+RECORD_NAME = re.compile(r"sha256-([0-9a-f]{64})\.json")
 _NAME_LENGTH = 75  # characters of a report's file name
 _KIND, _REGULAR = 0o170000, 0o100000  # stat.S_IFMT and stat.S_IFREG; a call for each report would tell
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -88,9 +88,9 @@ class Inventory:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._status = dict.fromkeys(_names(root / PUBLISHED, _RECORD), Status.PUBLISHED.value)
-        self._status |= dict.fromkeys(_names(root / REJECTED, _RECORD), Status.REJECTED.value)
-        self._status |= dict.fromkeys(_names(root / QUEUE, _RECORD), Status.QUEUED.value)
+        self._status = dict.fromkeys(_names(root / PUBLISHED, RECORD_NAME), Status.PUBLISHED.value)
+        self._status |= dict.fromkeys(_names(root / REJECTED, RECORD_NAME), Status.REJECTED.value)
+        self._status |= dict.fromkeys(_names(root / QUEUE, RECORD_NAME), Status.QUEUED.value)
 
     def newest(
         self,
@@ -103,23 +103,19 @@ class Inventory:
         """Return the reports stored from `since` on and before `until`, newest first, at most `limit` of them."""
         first = _FIRST if since is None else _nanoseconds(since)
         end = _LAST if until is None else _nanoseconds(until)
-        size = sys.maxsize if limit is None else limit
+        most = sys.maxsize if limit is None else limit
         elsewhere = self._elsewhere()
         chosen: list[tuple[int, str, int]] = []  # a heap, whose first is the oldest
         for name, facts in chain(_reports(self.root / REPORTS), elsewhere.values()):
             time = facts.st_mtime_ns
             if not first <= time < end or (statuses and self._of(name) not in statuses):
                 continue
-            if len(chosen) < size:
+            if len(chosen) < most:
                 heapq.heappush(chosen, (time, name, facts.st_size))
             elif chosen and time >= chosen[0][0]:
                 heapq.heapreplace(chosen, max(chosen[0], (time, name, facts.st_size)))
         found = []
-        for (
-            time,
-            name,
-            size,
-        ) in sorted(chosen, reverse=True):
+        for time, name, size in sorted(chosen, reverse=True):
             directory = next((place for place in (QUEUE, REJECTED) if (place, name) in elsewhere), REPORTS)
             path = self.root / directory / name
             found.append(StoredReport(f"sha256:{name[7:71]}", path, size, moment(time), self._of(name)))
@@ -165,7 +161,7 @@ class Inventory:
 
 def matching(root: Path, prefix: str) -> list[str]:
     """Return the hashes of the reports in a store whose digits begin so, in order."""
-    found = {digits for name in (REPORTS, QUEUE, REJECTED) for digits in _names(root / name, _REPORT, prefix)}
+    found = {digits for name in (REPORTS, QUEUE, REJECTED) for digits in _names(root / name, REPORT_NAME, prefix)}
     return sorted(f"sha256:{digits}" for digits in found)
 
 
@@ -182,7 +178,7 @@ def _names(directory: Path, pattern: re.Pattern[str], prefix: str = "") -> Itera
 
 def _reports(directory: Path) -> Iterator[tuple[str, os.stat_result]]:
     """Give the names and facts of the regular files that are named as reports are."""
-    match = _REPORT.fullmatch
+    match = REPORT_NAME.fullmatch
     with contextlib.suppress(FileNotFoundError), _reading(directory), contextlib.ExitStack() as stack:
         names = [name for name in os.listdir(directory) if match(name)]  # noqa: PTH208 - a tenth of iterdir's time
         # Relative to their directory, which is the fastest way, where the system can.

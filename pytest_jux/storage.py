@@ -56,7 +56,7 @@ _NOT_OURS = {errno.ELOOP, errno.EMLINK, errno.EINVAL}
 _ENTRY = re.compile(r"sha256-[0-9a-f]{64}\.(xml|json)")
 SEAL, DIGEST = "record_sha256", "file_sha256"  # of a record itself, and of the bytes of its report
 _COUNTS = ("tests", "failures", "errors", "skipped")
-_LARGEST_RECORD = 10_000_000  # bytes; a larger one is none of ours
+LARGEST_RECORD = 10_000_000  # bytes; a larger one is none of ours
 
 
 def default_storage_path() -> Path:
@@ -132,6 +132,7 @@ class ReportStorage:
             if older is not None and _keeps(older[0], identity, data):
                 facts["signed"] = signed if older[0] == data else _is_signed(older[0])
                 facts = sealed(facts | {DIGEST: sha256(older[0])})
+                sync_directory(self.reports)  # whoever stored it may have been killed before
                 if facts != known:
                     write_atomically(record, _json(facts), sync=False)
             else:
@@ -140,7 +141,7 @@ class ReportStorage:
                 facts = sealed(facts | {DIGEST: sha256(data)})
                 self._place(path, data, record, _json(facts))
             _touch(path, 0 if older is None else older[1])
-            for directory in (self.reports, self.metadata_directory, self.root):
+            for directory in (self.metadata_directory, self.root):
                 sync_directory(directory)
             found = path.stat()
             status = self._status(path.stem)
@@ -538,7 +539,7 @@ def _read_or_none(path: Path) -> bytes | None:
 def _read_record(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file; {} where there is none. Raises OSError if it cannot be known."""
     try:
-        facts = json.loads(read_regular(path, _LARGEST_RECORD))
+        facts = json.loads(read_regular(path, LARGEST_RECORD))
     except (FileNotFoundError, ValueError, RecursionError):
         return {}
     except OSError as error:
