@@ -18,7 +18,7 @@ from pytest_jux.document import DEFAULT_LIMITS
 from pytest_jux.errors import JuxError, ReportNotStored, StorageError
 from pytest_jux.files import read_regular, reason_of
 from pytest_jux.inventory import DIRECTORIES, LOCKS, METADATA, QUEUE, RECORD_NAME, REJECTED, REPORT_NAME, REPORTS
-from pytest_jux.storage import DIGEST, LARGEST_RECORD, SEAL, sealed, sha256
+from pytest_jux.records import DIGEST, LARGEST_RECORD, SEAL, sealed, sha256
 from pytest_jux.verifier import SignatureState, Trust, examine_report
 
 if TYPE_CHECKING:

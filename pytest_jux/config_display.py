@@ -42,7 +42,7 @@ def option_data(option: Option) -> dict[str, Any]:
         "environment": option.variable,
         "ini": option.name,
         "key": option.short_name,
-        "flag": option.flag if option.plugin else None,
+        "flag": option.flag,
         "requires": list(option.requires),
         "secret": option.secret,
     }
@@ -56,7 +56,7 @@ def option_lines(option: Option, width: int | None = None, *, names: bool = Fals
     yield from _columns(left, right, width)
     if names:
         known = {"[jux]": option.short_name, "pytest's files": option.name, "environment": option.variable}
-        known |= {"command line": option.flag} if option.plugin else {}
+        known["command line"] = option.flag
         known |= {"needs": ", ".join(option.requires)} if option.requires else {}
         yield from _columns("    ", "; ".join(f"{place}: {name}" for place, name in known.items()), width)
 

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from pytest_jux.config_sources import Entry
 
 _PASSPHRASE = ("jux_key_passphrase_env", "jux_key_passphrase_file")
+_CLIENT_PASSPHRASE = ("jux_api_client_key_passphrase_env", "jux_api_client_key_passphrase_file")
+_API_KEY = ("jux_api_key", "jux_api_key_env", "jux_api_key_file")
+_FILES = (
+    *("jux_key_path", "jux_cert_path", "jux_key_passphrase_file", "jux_api_key_file"),
+    *("jux_api_ca", "jux_api_client_cert", "jux_api_client_key", "jux_api_client_key_passphrase_file"),
+)
 
 
 def check(settings: Settings) -> list[Problem]:
@@ -36,12 +42,15 @@ def examine(settings: Settings, environ: Mapping[str, str] | None = None) -> lis
 
     This comes on top of `settings.warnings` and holds what `check` says. `environ` is where variables are looked up
     that options name. Files are looked at, not read. Kinds: `missing`, `disabled`, `no-file`, `exposed-secret`,
-    `no-variable`, `same-file`, `ambiguous`.
+    `no-variable`, `same-file`, `bad-url`, `exposed-key`, `ambiguous`.
     """
     environ = os.environ if environ is None else environ
     problems = [*_incomplete(settings), *_disabled(settings), *_files(settings), *_variables(settings, environ)]
-    for names in (("jux_api_key", "jux_api_key_env", "jux_api_key_file"), _PASSPHRASE):
+    problems += _address(settings)
+    for names in (_API_KEY, _PASSPHRASE, _CLIENT_PASSPHRASE):
         several = [name for name in names if settings[name] is not None]
+        if names is _API_KEY and settings["jux_api_key_env"] == settings.explain("jux_api_key").origin.source:
+            continue  # JUX_API_KEY by either way
         if len(several) > 1:
             text = f"{' and '.join(several)} are both set" if len(several) == 2 else f"{', '.join(several)} are all set"  # noqa: PLR2004
             problems.append(Problem("ambiguous", settings.explain(several[0]).origin, f"{text}, expected one of them"))
@@ -68,7 +77,7 @@ def _disabled(settings: Settings) -> Iterator[Problem]:
 
 
 def _files(settings: Settings) -> Iterator[Problem]:
-    for name in ("jux_key_path", "jux_cert_path", "jux_key_passphrase_file", "jux_api_key_file"):
+    for name in _FILES:
         path, origin = settings[name], settings.explain(name).origin
         if path is None:
             continue
@@ -90,13 +99,28 @@ def _files(settings: Settings) -> Iterator[Problem]:
 
 
 def _variables(settings: Settings, environ: Mapping[str, str]) -> Iterator[Problem]:
-    for name in ("jux_key_passphrase_env", "jux_api_key_env"):
+    for name in ("jux_key_passphrase_env", "jux_api_key_env", "jux_api_client_key_passphrase_env"):
         variable = settings[name]
         if variable is not None and not environ.get(variable):
             # What is no variable's name may be the secret itself.
             which = f" {variable}," if re.fullmatch(r"[A-Z_][A-Z0-9_]*", variable) else ","
             text = f"{name} names an environment variable{which} which is empty or not set"
             yield Problem("no-variable", settings.explain(name).origin, text)
+
+
+def _address(settings: Settings) -> Iterator[Problem]:
+    """Complain about an address of the API that nothing can be sent to, or that anybody on the way can listen to."""
+    setting = settings.explain("jux_api_url")
+    if setting.value is None:
+        return
+    from pytest_jux.addresses import address_problem, is_exposed  # noqa: PLC0415 - most runs do not publish
+
+    problem = address_problem(setting.value)
+    if problem:
+        yield Problem("bad-url", setting.origin, f"jux_api_url {problem}")
+    elif is_exposed(setting.value):
+        text = "jux_api_url is plain http:// to another machine: everybody on the way can read the key"
+        yield Problem("exposed-key", setting.origin, text)
 
 
 def secret_variables(settings: Settings, environ: Mapping[str, str]) -> list[str]:
@@ -150,7 +174,7 @@ def _quotable(name: str) -> str:
 
 def _instead_of_secret(key: str, near: str, layer: Layer) -> str:
     """Say what to do with a passphrase, so that nobody puts it where the name of a variable belongs."""
-    of_variable, of_file = "jux_key_passphrase_env", "jux_key_passphrase_file"
+    of_variable, of_file = _CLIENT_PASSPHRASE if "client" in key else _PASSPHRASE
     points_elsewhere = re.search(r"(_[ef]\w{1,4}|env|file|path)$", key)
     if points_elsewhere or not (near in {of_variable, of_file} or re.search(r"pass_?(phrase|word|wd)", key)):
         return ""

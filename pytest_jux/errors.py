@@ -255,3 +255,26 @@ class AmbiguousHash(JuxError):
         super().__init__(f"{given} is ambiguous: {len(matches)} stored reports begin with it")
         self.given = given
         self.matches = tuple(matches)
+
+
+# --- publishing ------------------------------------------------------------------------------------------------------
+
+
+class ClientMisconfigured(JuxError):
+    """The API client cannot be set up: an address, a key or a file is not what it must be; `hint` says what to do."""
+
+    def __init__(self, reason: str, hint: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.hint = hint
+
+
+class TransportFailed(JuxError):
+    """A request got no answer. The attributes are those of `outcomes.Unavailable`."""
+
+    def __init__(self, reason: str, *, is_passing: bool = True, is_answered: bool = False, hint: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.is_passing = is_passing
+        self.is_answered = is_answered
+        self.hint = hint

@@ -176,6 +176,13 @@ def _check_prolog(data: bytes) -> None:
     check_root(root.group(1).rpartition(b":")[2].decode("ascii", "replace"))
 
 
+def declared_encoding(data: bytes) -> str:
+    """Return the name of the encoding that a document's XML declaration gives, UTF-8 where it gives none."""
+    declaration = match(_DECLARATION, data[:1024], len(BOM) if data.startswith(BOM) else 0)
+    encoding = re.search(_ENCODING, declaration.group(1)) if declaration else None
+    return encoding.group(1).decode("ascii", "replace") if encoding else "UTF-8"
+
+
 def _check_declaration(data: bytes) -> None:
     has_bom = data.startswith(BOM)
     declaration = match(_DECLARATION, data[:1024], len(BOM) if has_bom else 0)

@@ -23,9 +23,9 @@ class Option:
     """One option, known by the same name to pytest's files, to `Settings` and, in capitals, to the environment.
 
     `requires` names options that must be set when this one is on. `enables`: its flag on the command line switches the
-    plugin on. `secret` masks the value; `secret_file` says that the value names a file with a secret in it. `plugin` is
-    false for options that the plugin has no flag for. `minimum` and `maximum` are inclusive. `list` and `pairs`
-    (`name=value`) are given several times on the command line; `size` is a number of bytes.
+    plugin on. `secret` masks the value; `secret_file` says that the value names a file with a secret in it. `minimum`
+    and `maximum` are inclusive. `list` and `pairs` (`name=value`) are given several times on the command line; `size`
+    is a number of bytes.
     """
 
     def __init__(
@@ -44,7 +44,6 @@ class Option:
         enables: bool = False,
         secret: bool = False,
         secret_file: bool = False,
-        plugin: bool = True,
     ) -> None:
         self.name = name
         self.type = type
@@ -59,7 +58,6 @@ class Option:
         self.enables = enables
         self.secret = secret
         self.secret_file = secret_file
-        self.plugin = plugin
 
     @property
     def variable(self) -> str:
@@ -137,7 +135,6 @@ _TABLE = (
     ),
     Option("jux_metadata_exclude", "list", "Metadata fields to leave out", default=(), metavar="FIELD"),
     Option("jux_on_error", "enum", "What our failures mean for the test run", default="warn", choices=("warn", "fail")),
-    # Read and checked, so that files written for publishing are understood; nothing acts on them yet.
     Option(
         "jux_publish",
         "bool",
@@ -145,12 +142,77 @@ _TABLE = (
         default=False,
         requires=("jux_sign", "jux_api_url"),
         enables=True,
-        plugin=False,
     ),
-    Option("jux_api_url", "str", "API endpoint URL", metavar="URL", plugin=False),
-    Option("jux_api_key", "str", "API authentication key", secret=True, plugin=False),
-    Option("jux_api_key_env", "str", "Variable that holds the API authentication key", metavar="NAME", plugin=False),
-    Option("jux_api_key_file", "path", "File that holds the API authentication key", secret_file=True, plugin=False),
+    Option("jux_api_url", "str", "API endpoint URL", metavar="URL"),
+    Option("jux_api_key", "str", "API authentication key", secret=True, metavar="KEY"),
+    Option("jux_api_key_env", "str", "Variable that holds the API authentication key", metavar="NAME"),
+    Option("jux_api_key_file", "path", "File that holds the API authentication key", secret_file=True),
+    Option("jux_api_keyring", "bool", "Take the API key from the system's keyring", default=False),
+    Option(
+        "jux_api_auth",
+        "enum",
+        "How the API key is sent",
+        default="api-key",
+        choices=("api-key", "bearer", "basic"),
+    ),
+    Option(
+        "jux_publish_deadline",
+        "float",
+        "Seconds that publishing may take in all; the commands count them for each report [the commands: 120]",
+        default=30,
+        minimum=0.1,
+        maximum=86400,
+        metavar="SECONDS",
+    ),
+    Option(
+        "jux_api_connect_timeout",
+        "float",
+        "Seconds to wait for a connection",
+        default=10,
+        minimum=0.1,
+        maximum=3600,
+        metavar="SECONDS",
+    ),
+    Option(
+        "jux_api_read_timeout",
+        "float",
+        "Seconds to wait for the next part of an answer",
+        default=30,
+        minimum=0.1,
+        maximum=3600,
+        metavar="SECONDS",
+    ),
+    Option(
+        "jux_api_retries",
+        "int",
+        "How often to repeat a request that failed for reasons that may pass",
+        default=3,
+        minimum=0,
+        maximum=100,
+        metavar="N",
+    ),
+    Option("jux_api_ca", "path", "Certificate of a further authority to trust (PEM format)"),
+    Option("jux_api_client_cert", "path", "Client certificate for the API (PEM format)"),
+    Option("jux_api_client_key", "path", "Private key of the client certificate [in its own file]"),
+    Option(
+        "jux_api_client_key_passphrase_env",
+        "str",
+        "Variable that holds the passphrase of the client certificate's key",
+        metavar="NAME",
+    ),
+    Option(
+        "jux_api_client_key_passphrase_file",
+        "path",
+        "File that holds the passphrase of the client certificate's key",
+        secret_file=True,
+    ),
+    Option(
+        "jux_api_gzip",
+        "enum",
+        "Whether to pack requests with gzip; auto: if the server takes them",
+        default="auto",
+        choices=("auto", "always", "never"),
+    ),
 )
 
 
@@ -160,7 +222,7 @@ OPTIONS: Mapping[str, Option] = {option.name: option for option in _TABLE}
 
 def given(namespace: object) -> dict[str, Any]:
     """Take the plugin's options out of `config.option` or another argparse namespace, for `load` and `is_enabled`."""
-    return {name: getattr(namespace, name, None) for name, option in OPTIONS.items() if option.plugin}
+    return {name: getattr(namespace, name, None) for name in OPTIONS}
 
 
 def may_be_enabled(command_line: Mapping[str, Any], written: object, directories: tuple[str, ...]) -> bool:

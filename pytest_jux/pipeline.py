@@ -1,4 +1,4 @@
-"""What happens to a report when a run ends: sign, prove the signature, replace the file, store, queue."""
+"""What happens to a report when a run ends: sign, prove the signature, replace the file, store, queue, publish."""
 
 from __future__ import annotations
 
@@ -6,35 +6,39 @@ import glob
 import os
 import stat
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_jux.canonicalizer import canonical_digest, without_signatures
 from pytest_jux.canonicalizer import identity as identity_of
 from pytest_jux.config import secret_variables
 from pytest_jux.document import DEFAULT_LIMITS, parse
-from pytest_jux.errors import FileProblem, JuxError, PassphraseMissing, ReportTooLarge
+from pytest_jux.errors import FileProblem, JuxError, ReportTooLarge
 from pytest_jux.files import read_file, reason_of, replace_file
 from pytest_jux.metadata import capture_metadata
+from pytest_jux.outcomes import Duplicate, Published, Rejected
 from pytest_jux.report import read
 from pytest_jux.signer import sign_report
 from pytest_jux.verifier import Trust, verify_report
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from cryptography import x509
 
+    from pytest_jux.api_client import JuxAPIClient
     from pytest_jux.config import Settings
     from pytest_jux.inventory import StoredReport
     from pytest_jux.keys import PrivateKey
     from pytest_jux.metadata import EnvironmentMetadata
+    from pytest_jux.outcomes import Outcome as Delivery
     from pytest_jux.report import Summary
     from pytest_jux.storage import ReportStorage
     from pytest_jux.verifier import Verified
 
 
-_LONGEST_PASSPHRASE = 4096  # bytes
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ class Signed:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A step did not succeed; `step` is `read`, `sign`, `store` or `queue`."""
+    """A step did not succeed; `step` is `read`, `sign`, `store`, `queue` or `publish`."""
 
     step: str
     error: JuxError
@@ -63,12 +67,16 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one report. None means that a step was not asked for or not reached."""
+    """What became of one report. None means that a step was not asked for or not reached.
+
+    `is_queued`: the report waits to be published. `delivery` is what came of sending it.
+    """
 
     canonical_hash: str | None = None
     signed: Signed | None = None
     stored: StoredReport | None = None
     is_queued: bool = False
+    delivery: Delivery | None = None
     failures: tuple[Failed, ...] = ()
 
 
@@ -84,26 +92,6 @@ def load_report(path: Path) -> bytes:
     if len(data) > DEFAULT_LIMITS.bytes:
         raise ReportTooLarge("bytes", DEFAULT_LIMITS.bytes)
     return data
-
-
-def read_passphrase(variable: str | None, file: Path | None) -> bytes | None:
-    """Return the passphrase from the first line of a file or from an environment variable; None if neither is named.
-
-    Raises:
-        FileProblem: the file cannot be read.
-        PassphraseMissing: the variable is not set.
-    """
-    if file is not None:
-        passphrase = read_file(file, _LONGEST_PASSPHRASE).split(b"\n", 1)[0].rstrip(b"\r")
-        if not passphrase:
-            raise FileProblem(file, "use", "the passphrase in its first line is empty")
-        return passphrase
-    if variable:
-        value = os.environ.get(variable)
-        if not value:
-            raise PassphraseMissing(variable)
-        return os.fsencode(value)
-    return None
 
 
 def configured_metadata(
@@ -137,14 +125,16 @@ def process_report(
     storage: ReportStorage | None = None,
     metadata: Mapping[str, Any] | None = None,
     keep: bool = True,
-    queue: bool = False,
+    queue_for: str = "",
+    client: JuxAPIClient | None = None,
     mark: str = "",
 ) -> Outcome:
-    """Sign the report file `path` in place, store it and queue it, as far as asked for.
+    """Sign the report file `path` in place, store it, queue it and publish it, as far as asked for.
 
     No step's failure stops the others. A report that could not be signed stays exactly as it was; it is stored so, but
-    not queued. `keep` false means that it is only queued. `mark` is a text that is in this report and in no other, by
-    which one is found out that somebody else has put there.
+    not published. `keep` false means that it is not stored. `queue_for` is the API to publish it to: the report waits
+    in the queue for that. With `client` it is sent at once, even if it cannot wait. `mark` is a text that is in this
+    report and in no other, by which one is found out that somebody else has put there.
     """
     failures: list[Failed] = []
     signed: Signed | None = None
@@ -167,20 +157,47 @@ def process_report(
     except JuxError as error:
         return Outcome(None, signed, failures=(*failures, Failed("store", error)))
     stored: StoredReport | None = None
-    is_queued = False
     if storage is not None and keep:
-        try:
-            # One that could not be signed may carry a signature already.
-            stored = storage.store(data, identity, metadata, signed=True if signed else None, summary=summary)
-        except JuxError as error:
-            failures.append(Failed("store", error))
-    if storage is not None and queue and signed is not None:
-        try:
-            storage.enqueue(data, identity, {**(metadata or {}), "summary": summary.to_dict()})
-            is_queued = True
-        except JuxError as error:
-            failures.append(Failed("queue", error))
-    return Outcome(identity, signed, stored, is_queued, tuple(failures))
+        # One that could not be signed may carry a signature already.
+        store = partial(storage.store, data, identity, metadata, signed=True if signed else None, summary=summary)
+        stored = _attempted("store", store, failures)
+    if signed is None or not queue_for:
+        return Outcome(identity, signed, stored, failures=tuple(failures))
+    is_queued = False
+    if storage is not None:
+        facts = {**(metadata or {}), "summary": summary.to_dict()}
+        enqueue = partial(storage.enqueue, data, identity, facts, api_url=queue_for)
+        is_queued = _attempted("queue", lambda: enqueue() is None, failures) is True
+    delivery: Delivery | None = None
+    if client is not None:
+        waits_in = storage if is_queued else None
+        send = partial(_publish, waits_in, client, data, identity, metadata)
+        delivery = _attempted("publish", send, failures)
+    is_over = isinstance(delivery, (Published, Duplicate, Rejected))
+    return Outcome(identity, signed, stored, is_queued and not is_over, delivery, tuple(failures))
+
+
+def _attempted(step: str, action: Callable[[], _Result], failures: list[Failed]) -> _Result | None:
+    """Return what an action returns; note its failure, so that the next step is done all the same."""
+    try:
+        return action()
+    except JuxError as error:
+        failures.append(Failed(step, error))
+        return None
+
+
+def _publish(
+    storage: ReportStorage | None,
+    client: JuxAPIClient,
+    data: bytes,
+    identity: str,
+    metadata: Mapping[str, Any] | None,
+) -> Delivery | None:
+    if storage is None:
+        return client.publish(data, metadata, canonical_hash=identity)
+    from pytest_jux.publishing import publish_entry  # noqa: PLC0415 - the HTTP library, which many runs do not need
+
+    return publish_entry(storage, client, identity)
 
 
 def _describe(data: bytes, signed: Signed | None) -> tuple[str, Summary]:

@@ -28,9 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Register every option of the table, for the command line and for pytest's files."""
     group = parser.getgroup("jux", "signed test reports (pytest-jux)")
     for option in OPTIONS.values():
-        if option.plugin:
-            for flag, arguments in option.arguments():
-                group.addoption(flag, **arguments)
+        for flag, arguments in option.arguments():
+            group.addoption(flag, **arguments)
         parser.addini(option.name, f"{option.help} [{option.type}]", default=None)
 
 

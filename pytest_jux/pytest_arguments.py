@@ -49,7 +49,7 @@ class Arguments:
         self.given: list[_Given] = []
         self.paths: list[str] = []
         self._doubts: list[str] = []
-        self._flags = {flag: option for option in OPTIONS.values() if option.plugin for flag, _ in option.arguments()}
+        self._flags = {flag: option for option in OPTIONS.values() for flag, _ in option.arguments()}
         switches = {flag for flag, option in self._flags.items() if plugin and option.type == "bool"}
         self._valued = _LONG_VALUED | ({flag for flag in self._flags if flag not in switches} if plugin else set())
         self._switches = switches

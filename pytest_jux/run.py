@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import tempfile
+import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +15,12 @@ from _pytest.junitxml import LogXML, xml_key
 
 from pytest_jux import errors
 from pytest_jux.config import Layer
+from pytest_jux.config_values import without_userinfo
+from pytest_jux.credentials import read_passphrase
 from pytest_jux.keys import load_certificate, load_private_key
 from pytest_jux.metadata import refused_names, unknown_exclusions
-from pytest_jux.pipeline import Credentials, configured_metadata, process_report, read_passphrase
+from pytest_jux.outcomes import Duplicate, Published, Rejected, Unauthorized, Unavailable
+from pytest_jux.pipeline import Credentials, configured_metadata, process_report
 from pytest_jux.retention import tend
 from pytest_jux.storage import ReportStorage
 from pytest_jux.text import plural, show_size
@@ -26,8 +30,10 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from pytest_jux.api_client import JuxAPIClient
     from pytest_jux.config import Settings
     from pytest_jux.metadata import EnvironmentMetadata
+    from pytest_jux.outcomes import Outcome as Delivery
     from pytest_jux.pipeline import Outcome
 
 _TITLES = {
@@ -35,6 +41,7 @@ _TITLES = {
     "sign": "Report not signed",
     "store": "Report not stored",
     "queue": "Report not queued",
+    "publish": "Not published",
 }
 
 
@@ -49,9 +56,11 @@ class Run:
         self.metadata: EnvironmentMetadata | None = None
         self.is_private = False  # nobody asked for a report file
         self.is_lost = False
+        self._mode = _storage_mode(settings)
         self._is_safe = True  # the private report is not the only copy
         self.temporary: Path | None = None  # the directory that a private report is in, from when pytest writes it
         # Now, before a test or its conftest.py changes the environment.
+        self._environ = dict(os.environ)
         self._home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
         self._storage: ReportStorage | errors.JuxError
         try:
@@ -72,7 +81,10 @@ class Run:
     def intention(self) -> str:
         """What will be done at the end, for the header of pytest's output."""
         steps = [f"sign with {self.settings['jux_key_path']}"] if self.settings["jux_sign"] else []
-        return " and ".join([*steps, "store"])
+        mode = self._mode
+        steps += ["store"] if mode != "api" else []
+        steps += [f"publish to {without_userinfo(self.settings['jux_api_url'])}"] if mode != "local" else []
+        return " and ".join(steps)
 
     def say(self, mark: str, text: str) -> None:
         """Add a line to the summary."""
@@ -105,21 +117,30 @@ class Run:
         credentials: Credentials | None = None
         if self.settings["jux_sign"]:
             try:
-                credentials = _load_credentials(self.settings)
+                credentials = self._load_credentials()
             except errors.JuxError as error:
                 self._say_failure("Report not signed", error)
-        mode = _storage_mode(self.settings)
-        outcome = process_report(
-            Path(self.xml.logfile),
-            credentials=credentials,
-            storage=storage,
-            metadata=self.metadata.to_dict() if self.metadata else {},
-            keep=mode != "api",
-            queue=mode != "local",
-            mark=self.metadata.timestamp if self.metadata else "",
-        )
-        self._say_outcome(outcome, Path(self.xml.logfile))
-        self._is_safe = outcome.stored is not None or outcome.is_queued
+        started = time.monotonic()
+        client = self._make_client() if self._mode != "local" and credentials is not None else None
+        try:
+            outcome = process_report(
+                Path(self.xml.logfile),
+                credentials=credentials,
+                storage=storage,
+                metadata=self.metadata.to_dict() if self.metadata else {},
+                keep=self._mode != "api",
+                queue_for=self.settings["jux_api_url"] if self._mode != "local" else "",
+                client=client,
+                mark=self.metadata.timestamp if self.metadata else "",
+            )
+            self._say_outcome(outcome, Path(self.xml.logfile))
+            is_delivered = isinstance(outcome.delivery, (Published, Duplicate))
+            if client is not None and storage is not None and is_delivered and self._mode == "cache":
+                self._drain(storage, client, started + client.deadline)
+        finally:
+            if client is not None:
+                client.close()
+        self._is_safe = outcome.stored is not None or outcome.is_queued or is_delivered
         if isinstance(self._storage, errors.JuxError):
             self._say_failure("Report not stored", self._storage)
         elif storage is not None and (outcome.stored or outcome.is_queued):
@@ -170,8 +191,62 @@ class Run:
             failed = self.settings["jux_sign"] and outcome.signed is None
             unsigned = " (unsigned)" if failed else ""
             self.say("⚠" if failed else "✓", f"Stored locally{unsigned}: {self._short(outcome.stored.path)}")
-        if outcome.is_queued:
-            self.say("⚠", "Queued for publishing: this version of pytest-jux does not publish yet")
+        if outcome.delivery is not None:
+            self._say_delivery(outcome.delivery, outcome)
+        elif outcome.is_queued:
+            self.say("⚠", "Queued for publishing (jux-cache push)")
+
+    def _say_delivery(self, delivery: Delivery, outcome: Outcome) -> None:
+        waits = "queued for retry" if outcome.is_queued else "not queued"
+        match delivery:
+            case Published() | Duplicate():
+                known = f"{delivery.url or delivery.id or self.settings['jux_api_url']}"
+                self.say("✓", f"Published to API: {known}")
+            case Rejected():
+                kept = " (kept: jux-cache list --status rejected)" if outcome.stored or self._mode == "api" else ""
+                self.say("✗", f"Not published: the server refuses the report: {delivery.reason}{kept}")
+            case Unauthorized():
+                self.say("✗", f"Not published: {delivery.reason}; {waits} ({delivery.hint.removesuffix('.')})")
+            case Unavailable():
+                hint = f" ({delivery.hint.removesuffix('.')})" if delivery.hint else ""
+                if self._mode == "cache" and outcome.is_queued:
+                    self.say("⚠", f"API unavailable, {waits}: {delivery.reason}{hint}")
+                else:
+                    self.say("✗", f"Not published: {delivery.reason}; {waits}{hint}")
+
+    def _drain(self, storage: ReportStorage, client: JuxAPIClient, until: float) -> None:
+        """Send what older runs could not, in the time that is left."""
+        from pytest_jux.publishing import drain  # noqa: PLC0415 - as in _make_client
+
+        try:
+            published, left = drain(storage, client, until=until, clock=time.monotonic)
+        except errors.JuxError as error:
+            self.say("⚠", f"The queue could not be read: {error}")
+            return
+        if published:
+            self.say("✓", f"Published {plural(published, 'report')} of earlier runs")
+        if left:
+            self.say("⚠", f"{plural(left, 'report')} of earlier runs still queued (jux-cache push)")
+
+    def _make_client(self) -> JuxAPIClient | None:
+        from pytest_jux.publishing import configured_client  # noqa: PLC0415 - the HTTP library, only for who publishes
+
+        try:
+            client = configured_client(self.settings, self._environ)
+        except errors.JuxError as error:
+            self._say_failure("Not published", error)
+            return None
+        if client.is_exposed:
+            self.say("⚠", "jux_api_url is plain http:// to another machine: everybody on the way can read the key")
+        return client
+
+    def _load_credentials(self) -> Credentials:
+        settings = self.settings
+        variable, file = settings["jux_key_passphrase_env"], settings["jux_key_passphrase_file"]
+        passphrase = read_passphrase(variable, file, self._environ)
+        certificate = settings["jux_cert_path"]
+        key = load_private_key(settings["jux_key_path"], passphrase)
+        return Credentials(key, load_certificate(certificate) if certificate else None)
 
     def _say_failure(self, title: str, error: Exception) -> None:
         _show_traceback(error)
@@ -242,22 +317,13 @@ def _storage_mode(settings: Settings) -> str:
     return "both" if is_default and settings["jux_api_url"] else str(setting.value)
 
 
-def _load_credentials(settings: Settings) -> Credentials:
-    passphrase = read_passphrase(settings["jux_key_passphrase_env"], settings["jux_key_passphrase_file"])
-    certificate = settings["jux_cert_path"]
-    return Credentials(
-        load_private_key(settings["jux_key_path"], passphrase),
-        load_certificate(certificate) if certificate else None,
-    )
-
-
 def _hint(error: Exception) -> str:
     """Return the next step after a failure, in words of the configuration, or ""."""
     for kind, hint in _HINTS:
         if isinstance(error, kind):
             full = isinstance(error, errors.StorageError) and error.reason == "no space left on device"
             return "jux-cache clean --days 30 makes room" if full else hint
-    return ""
+    return error.hint.removesuffix(".") if isinstance(error, errors.ClientMisconfigured) else ""
 
 
 _HINTS = (  # the first that fits

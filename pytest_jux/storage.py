@@ -14,9 +14,6 @@ with their owner.
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
-import errno
-import json
 import os
 import re
 import sys
@@ -39,8 +36,22 @@ from pytest_jux.files import (
     write_atomically,
 )
 from pytest_jux.inventory import DIRECTORIES, LOCKS, METADATA, PUBLISHED, QUEUE, REJECTED, REPORTS, Inventory, Status
+from pytest_jux.records import (
+    DIGEST,
+    NOT_OURS,
+    SEAL,
+    Waiting,
+    now,
+    read_for_update,
+    read_record,
+    sealed,
+    sha256,
+    to_json,
+)
 
 if TYPE_CHECKING:
+    import builtins
+    import datetime as dt
     from collections.abc import Callable, Collection, Iterator, Mapping
 
     from pytest_jux.files import OpenFile
@@ -51,12 +62,8 @@ _HASH = re.compile(r"sha256:[0-9a-f]{64}")
 _ABBREVIATION = re.compile(r"(?:sha256[:-])?([0-9a-f]{4,64})(?:\.\.\.|…)?", re.IGNORECASE)
 _REMOVAL_TIME = 0.5  # seconds; a removal can be tried again
 _LOCK_TIME = 10.0  # seconds to wait for another process, which needs milliseconds
-# What stands in a report's place and is none: a link, a pipe, a directory.
-_NOT_OURS = {errno.ELOOP, errno.EMLINK, errno.EINVAL}
 _ENTRY = re.compile(r"sha256-[0-9a-f]{64}\.(xml|json)")
-SEAL, DIGEST = "record_sha256", "file_sha256"  # of a record itself, and of the bytes of its report
 _COUNTS = ("tests", "failures", "errors", "skipped")
-LARGEST_RECORD = 10_000_000  # bytes; a larger one is none of ours
 
 
 def default_storage_path() -> Path:
@@ -123,23 +130,23 @@ class ReportStorage:
         path = self.path_of(identity)
         record = self.metadata_directory / f"{path.stem}.json"
         signed = _is_signed(data) if signed is None else signed
-        facts = {"stored_at": _now(), **(metadata or {}), "canonical_hash": identity, "signed": signed}
+        facts = {"stored_at": now(), **(metadata or {}), "canonical_hash": identity, "signed": signed}
         facts |= {} if summary is None else {"summary": summary.to_dict()}
         with self._changing(identity, "store", path, self.reports, self.metadata_directory):
             older = _existing(path)
-            known = _read_for_update(record, identity)
+            known = read_for_update(record, identity)
             facts = facts | known | {name: facts[name] for name in ("signed", "summary") if name in facts}
             if older is not None and _keeps(older[0], identity, data):
                 facts["signed"] = signed if older[0] == data else _is_signed(older[0])
                 facts = sealed(facts | {DIGEST: sha256(older[0])})
                 sync_directory(self.reports)  # whoever stored it may have been killed before
                 if facts != known:
-                    write_atomically(record, _json(facts), sync=False)
+                    write_atomically(record, to_json(facts), sync=False)
             else:
                 if os.path.lexists(record):  # it must at no moment speak of other bytes than those that are there
-                    write_atomically(record, _json(sealed({n: v for n, v in facts.items() if n != DIGEST})))
+                    write_atomically(record, to_json(sealed({n: v for n, v in facts.items() if n != DIGEST})))
                 facts = sealed(facts | {DIGEST: sha256(data)})
-                self._place(path, data, record, _json(facts))
+                self._place(path, data, record, to_json(facts))
             _touch(path, 0 if older is None else older[1])
             for directory in (self.metadata_directory, self.root):
                 sync_directory(directory)
@@ -147,13 +154,18 @@ class ReportStorage:
             status = self._status(path.stem)
         return inventory.StoredReport(identity, path, found.st_size, inventory.moment(found.st_mtime_ns), status)
 
-    def enqueue(self, data: bytes, identity: str, metadata: Mapping[str, Any] | None = None) -> None:
+    def enqueue(
+        self, data: bytes, identity: str, metadata: Mapping[str, Any] | None = None, *, api_url: str = ""
+    ) -> None:
         """Let `data` wait to be published, stored or not; on return the entry is on the disk.
+
+        `api_url` is the server that it is meant for.
 
         Raises:
             StorageError: it does not wait for sure; an older entry is whole.
         """
-        facts = {"canonical_hash": identity, "queued_at": _now(), "attempts": 0, "metadata": dict(metadata or {})}
+        facts = {"canonical_hash": identity, "queued_at": now(), "attempts": 0, "metadata": dict(metadata or {})}
+        facts |= {"api_url": api_url} if api_url else {}
         record = self.queue / f"{_file_name(identity)}.json"
         with self._changing(identity, "queue", record, self.queue):
             self._write_entry(record, data, facts)
@@ -178,13 +190,26 @@ class ReportStorage:
             del self._claims[identity]
             held.close()
 
+    def note_attempt(self, identity: str, reason: str, *, next_attempt_at: str = "") -> None:
+        """Record that what was claimed could not be delivered, why, and when it is to be tried again."""
+        record = self.queue / f"{_file_name(identity)}.json"
+        with self._changing(identity, "update", record, self.queue):
+            claim = self._claims.get(identity)
+            facts = read_for_update(record, identity)
+            if not facts or (claim is not None and not claim.is_at(record)):
+                return
+            attempts = facts.get("attempts")
+            facts["attempts"] = (attempts if isinstance(attempts, int) else 0) + 1
+            facts |= {"last_attempt_at": now(), "last_error": reason, "next_attempt_at": next_attempt_at}
+            write_atomically(record, to_json(facts), sync=False)
+
     def mark_published(self, identity: str, answer: Mapping[str, Any] | None = None) -> None:
         """Record that the server has a report, with its answer, and take what was claimed out of the queue."""
         record = self.published / f"{_file_name(identity)}.json"
-        facts = {"canonical_hash": identity, "published_at": _now(), "answer": dict(answer or {})}
+        facts = {"canonical_hash": identity, "published_at": now(), "answer": dict(answer or {})}
         with self._changing(identity, "update", record, self.published):
             if os.path.lexists(self.path_of(identity)):
-                write_atomically(record, _json(facts))
+                write_atomically(record, to_json(facts))
                 sync_directory(self.root)
             self._drop_claimed(identity)
             _drop_entry(self.rejected / record.name)
@@ -193,8 +218,8 @@ class ReportStorage:
         """Move a report from the queue to those that the server refuses, with its reason."""
         record = self.rejected / f"{_file_name(identity)}.json"
         with self._changing(identity, "update", record, self.rejected):
-            facts = _read_for_update(self.queue / record.name, identity)
-            facts |= {"canonical_hash": identity, "rejected_at": _now()}
+            facts = read_for_update(self.queue / record.name, identity)
+            facts |= {"canonical_hash": identity, "rejected_at": now()}
             data = self._bytes(identity, (QUEUE, REJECTED, REPORTS))
             self._write_entry(record, data, facts | {"reason": dict(reason or {})})
             self._drop_claimed(identity)
@@ -203,8 +228,9 @@ class ReportStorage:
         """Let a report that was rejected wait to be published again."""
         record = self.queue / f"{_file_name(identity)}.json"
         with self._changing(identity, "queue", record, self.queue):
-            known = _read_for_update(self.rejected / record.name, identity).get("metadata")
-            facts = {"canonical_hash": identity, "queued_at": _now(), "attempts": 0, "metadata": known or {}}
+            known = read_for_update(self.rejected / record.name, identity)
+            facts = {"canonical_hash": identity, "queued_at": now(), "attempts": 0}
+            facts |= {name: known[name] for name in ("metadata", "api_url") if name in known}
             self._write_entry(record, self._bytes(identity, (REJECTED, REPORTS)), facts)
             _drop_entry(self.rejected / record.name)
 
@@ -327,6 +353,20 @@ class ReportStorage:
         """Return numbers and sizes of the whole store."""
         return Inventory(self.root).statistics()
 
+    def waiting(self) -> builtins.list[Waiting]:
+        """Return the entries of the queue, in the order in which they came."""
+        found = (report.canonical_hash for report in reversed(self.list(statuses=[Status.QUEUED])))
+        return sorted((self.entry(identity) for identity in found), key=lambda entry: entry.queued_at)
+
+    def entry(self, canonical_hash: str) -> Waiting:
+        """Return what the queue knows of a report with this full hash; nothing but the hash if that is nothing."""
+        return Waiting.of(canonical_hash, self._record(QUEUE, canonical_hash))
+
+    def waiting_metadata(self, canonical_hash: str) -> dict[str, Any]:
+        """Return the metadata with which a report waits to be published; {} if there is none."""
+        known = self._record(QUEUE, canonical_hash).get("metadata")
+        return dict(known) if isinstance(known, dict) else {}
+
     def find(self, canonical_hash: str) -> StoredReport:
         """Return the stored report with this full hash; raises ReportNotStored."""
         name = _file_name(canonical_hash)
@@ -404,10 +444,10 @@ class ReportStorage:
             if _read_or_none(path) != data:
                 write_atomically(path, data, sync=False)
             sync_directory(path.parent)
-        elif _read_record(record) and record.parent == self.queue:
+        elif read_record(record) and record.parent == self.queue:
             facts = {}  # it waits already
         if facts:
-            write_atomically(record, _json(facts), sync=False)
+            write_atomically(record, to_json(facts), sync=False)
         sync_directory(record.parent)
         sync_directory(self.root)
 
@@ -461,7 +501,7 @@ class ReportStorage:
 
     def _record(self, directory: str, canonical_hash: str) -> dict[str, Any]:
         try:
-            return _read_record(self.root / directory / f"{_file_name(canonical_hash)}.json")
+            return read_record(self.root / directory / f"{_file_name(canonical_hash)}.json")
         except OSError:
             return {}
 
@@ -473,7 +513,7 @@ def _existing(path: Path) -> tuple[bytes, int] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        if error.errno not in _NOT_OURS:
+        if error.errno not in NOT_OURS:
             raise
         return None
 
@@ -536,48 +576,6 @@ def _read_or_none(path: Path) -> bytes | None:
         return None
 
 
-def _read_record(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; {} where there is none. Raises OSError if it cannot be known."""
-    try:
-        facts = json.loads(read_regular(path, LARGEST_RECORD))
-    except (FileNotFoundError, ValueError, RecursionError):
-        return {}
-    except OSError as error:
-        if error.errno not in _NOT_OURS:
-            raise
-        return {}
-    return facts if isinstance(facts, dict) else {}
-
-
-def _read_for_update(path: Path, identity: str) -> dict[str, Any]:
-    """Return what a record says of this report, if it is about it and can be written again."""
-    facts = _read_record(path)
-    if facts.get("canonical_hash") != identity or (SEAL in facts and sealed(facts) != facts):
-        return {}
-    try:
-        _json(facts)
-    except RecursionError:  # nested deeper than anything that we write
-        return {}
-    return facts
-
-
-def sha256(data: bytes) -> str:
-    """Return the SHA-256 of a file's bytes, 64 hex digits; the canonical hash is another, and does not cover all."""
-    import hashlib  # noqa: PLC0415 - who lists a store needs none
-
-    return hashlib.sha256(data).hexdigest()
-
-
-def sealed(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record with its own digest, which tells damage (and nothing more: whoever can write can seal)."""
-    content = {name: value for name, value in facts.items() if name != SEAL}
-    try:
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    except RecursionError:
-        return content
-    return content | {SEAL: sha256(text.encode())}
-
-
 def _drop_entry(record: Path) -> None:
     """Remove the two files of an entry; without its record, which goes first, it is none."""
     record.unlink(missing_ok=True)
@@ -594,11 +592,3 @@ def _halves(directory: Path) -> list[Path]:
         return []
     other = {".xml": ".json", ".json": ".xml"}
     return [directory / name for name in names if name[:71] + other[name[71:]] not in names]
-
-
-def _json(facts: Mapping[str, Any]) -> bytes:
-    return json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=True).encode()
-
-
-def _now() -> str:
-    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")

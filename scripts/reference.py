@@ -101,9 +101,9 @@ def _row(option: Option) -> list[str]:
     default = str(option.default).lower() if option.default not in {None, ()} else ""
     if option.type == "size" and isinstance(option.default, int):
         default = show_size(option.default)
-    flag = f"`{option.flag}`" if option.plugin else ""
+    flag = f"`{option.flag}`"
     needs = f"; needs {', '.join(f'`{name}`' for name in option.requires)}" if option.requires else ""
-    meaning = option.help.replace("|", "\\|") + needs + ("" if option.plugin else " (for publishing)")
+    meaning = option.help.replace("|", "\\|") + needs
     return [f"`{option.name}`", kind, default, flag, f"`{option.variable}`", meaning]
 
 

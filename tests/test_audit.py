@@ -14,7 +14,8 @@ from pytest_jux.bundle import receive
 from pytest_jux.canonicalizer import canonical_hash
 from pytest_jux.errors import ReportNotStored, StorageError
 from pytest_jux.signer import sign_report
-from pytest_jux.storage import ReportStorage, sealed
+from pytest_jux.records import sealed
+from pytest_jux.storage import ReportStorage
 from pytest_jux.verifier import Trust
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes, links and locks of POSIX")
@@ -134,7 +135,8 @@ def test_a_report_that_cannot_be_read_is_named(tmp_path, without_root_rights):
     receive(storage, REPORT)
     storage.path_of(IDENTITY).chmod(0)
     program = (
-        "import sys; from pytest_jux.audit import audit; from pytest_jux.storage import ReportStorage, sealed\n"
+        "import sys; from pytest_jux.audit import audit; from pytest_jux.storage import ReportStorage\n"
+        "from pytest_jux.records import sealed\n"
         "for finding in audit(ReportStorage(sys.argv[1])).problems: print(finding.kind, finding.message)"
     )
     command = [*without_root_rights, sys.executable, "-c", program, storage.root]
@@ -386,7 +388,8 @@ def test_a_report_that_is_removed_while_it_is_looked_at_is_no_finding(store):
 
 def test_checking_while_others_store_and_remove_finds_nothing(tmp_path):
     program = (
-        "import sys; from pytest_jux.bundle import receive; from pytest_jux.storage import ReportStorage, sealed\n"
+        "import sys; from pytest_jux.bundle import receive; from pytest_jux.storage import ReportStorage\n"
+        "from pytest_jux.records import sealed\n"
         "storage = ReportStorage(sys.argv[1])\n"
         "for number in range(40):\n"
         "    data = f'<testsuite name=\"{number % 5}\"/>'.encode()\n"

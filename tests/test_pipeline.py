@@ -20,7 +20,8 @@ from pytest_jux.errors import (
     SignerUntrusted,
     StorageError,
 )
-from pytest_jux.pipeline import Credentials, load_report, process_report, read_passphrase, sign_and_check
+from pytest_jux.credentials import read_passphrase
+from pytest_jux.pipeline import Credentials, load_report, process_report, sign_and_check
 from pytest_jux.signer import remove_signatures
 from pytest_jux.storage import ReportStorage
 from pytest_jux.verifier import Trust, verify_report

@@ -9,12 +9,14 @@ import click
 from pytest_jux.commands import _cli
 
 _COMMANDS = {
-    "cache": "Look after the reports that are stored on this machine.",
-    "config": "Show, explain, check and make the configuration.",
-    "inspect": "Show what a report says, and what its signature is worth.",
     "keygen": "Make a signing key and its certificate.",
     "sign": "Sign reports.",
     "verify": "Verify the signatures of reports.",
+    "inspect": "Show what a report says, and what its signature is worth.",
+    "publish": "Publish reports to the Jux API server.",
+    "cache": "Look after the reports that are stored on this machine.",
+    "config": "Show, explain, check and make the configuration.",
+    "completion": "Let the shell complete commands, options and names.",
 }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pytest_jux.commands import _cli
+from pytest_jux.commands import _cli, _completion
 from pytest_jux.commands._cache_options import (
     Size,
     is_terminal,
@@ -91,7 +91,7 @@ def clean(
 
 
 @click.command("verify", context_settings=_cli.CONTEXT)
-@click.argument("reports", nargs=-1, metavar="[HASH]...")
+@click.argument("reports", nargs=-1, metavar="[HASH]...", shell_complete=_completion.stored_reports)
 @store_options
 @_cli.trust_options
 def verify(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pytest_jux.commands import _cli
+from pytest_jux.commands import _cli, _completion
 from pytest_jux.text import parse_size
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--storage-path",
             metavar="DIR",
+            shell_complete=_completion.directories,
             help="The report store [default: jux_storage_path of the configuration, else the user's data directory].",
         ),
     ):

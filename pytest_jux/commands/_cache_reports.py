@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pytest_jux.commands import _cli
+from pytest_jux.commands import _cli, _completion
 from pytest_jux.commands._cache_options import Time, open_store, status_option, statuses_of, store_options
 from pytest_jux.text import plural, show_size
 
@@ -75,7 +75,7 @@ def list_reports(
 
 
 @click.command("show", context_settings=_cli.CONTEXT)
-@click.argument("report", metavar="HASH")
+@click.argument("report", metavar="HASH", shell_complete=_completion.stored_reports)
 @store_options
 @click.option("--xml", "as_xml", is_flag=True, help="Write the exact bytes of the report.")
 @click.option("--all", "everything", is_flag=True, help="Show all tests and whole tracebacks.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pytest_jux.commands import _cli
+from pytest_jux.commands import _cli, _completion
 from pytest_jux.commands._cache_options import is_terminal, open_store, store_options
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _WORDS = {
 
 
 @click.command("add", context_settings=_cli.CONTEXT)
-@click.argument("files", nargs=-1, metavar="[FILE]...")
+@click.argument("files", nargs=-1, metavar="[FILE]...", shell_complete=_completion.files)
 @store_options
 @click.option("--queue", is_flag=True, help="Let the reports wait to be published, too.")
 def add(files: tuple[str, ...], storage_path: str | None, queue: bool, as_json: bool) -> int:
@@ -54,9 +54,15 @@ def add(files: tuple[str, ...], storage_path: str | None, queue: bool, as_json: 
 
 
 @click.command("export", context_settings=_cli.CONTEXT)
-@click.argument("report", metavar="HASH")
+@click.argument("report", metavar="HASH", shell_complete=_completion.stored_reports)
 @store_options
-@click.option("-o", "--output", metavar="FILE", help="Where it goes; - is standard output [default: jux-<digits>.zip].")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    shell_complete=_completion.files,
+    help="Where it goes; - is standard output [default: jux-<digits>.zip].",
+)
 def export(report: str, storage_path: str | None, output: str | None, as_json: bool) -> None:
     """Write a report and its metadata as one file, a ZIP archive with report.xml and metadata.json.
 
@@ -89,7 +95,7 @@ def export(report: str, storage_path: str | None, output: str | None, as_json: b
 
 
 @click.command("import", context_settings=_cli.CONTEXT)
-@click.argument("files", nargs=-1, metavar="[FILE]...")
+@click.argument("files", nargs=-1, metavar="[FILE]...", shell_complete=_completion.files)
 @store_options
 def import_(files: tuple[str, ...], storage_path: str | None, as_json: bool) -> int:
     """Store reports that jux-cache export wrote; - is standard input.

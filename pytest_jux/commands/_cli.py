@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pytest_jux import __version__
+from pytest_jux.commands import _completion
 from pytest_jux.errors import FileProblem, JuxError, ReportTooLarge
 from pytest_jux.text import encodable, visible
 
@@ -28,6 +29,8 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 def run(command: click.Command, arguments: Sequence[str] | None = None, name: str | None = None) -> int:
     """Run `command` and return its exit code; every error becomes one sentence with a next step on standard error."""
+    if "_JUX_COMPLETE" in os.environ:  # a shell asks, in the way of our own script
+        import_module("pytest_jux.commands.completion")
     try:
         result = command.main(arguments, prog_name=name, standalone_mode=False)
     except (click.ClickException, click.Abort, KeyboardInterrupt, JuxError, OSError) as error:
@@ -179,6 +182,7 @@ def trust_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "authorities",
             metavar="FILE|DIR",
             multiple=True,
+            shell_complete=_completion.files,
             help="Trust signers whose certificate this authority issued (PEM or DER file, or a directory; repeatable).",
         ),
         click.option(
@@ -186,6 +190,7 @@ def trust_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "certificates",
             metavar="FILE|DIR",
             multiple=True,
+            shell_complete=_completion.files,
             help="Trust this signer's certificate (PEM or DER file, or a directory of them; repeatable).",
         ),
     ):
@@ -217,8 +222,18 @@ def load_trust(certificates: Iterable[str], authorities: Iterable[str], at: str 
 def passphrase_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--passphrase-env` and `--passphrase-file`; a passphrase itself is never an argument."""
     for decorate in (
-        click.option("--passphrase-file", metavar="FILE", help="File whose first line is the key's passphrase."),
-        click.option("--passphrase-env", metavar="NAME", help="Environment variable that holds the key's passphrase."),
+        click.option(
+            "--passphrase-file",
+            metavar="FILE",
+            shell_complete=_completion.files,
+            help="File whose first line is the key's passphrase.",
+        ),
+        click.option(
+            "--passphrase-env",
+            metavar="NAME",
+            shell_complete=_completion.variables,
+            help="Environment variable that holds the key's passphrase.",
+        ),
     ):
         command = decorate(command)
     return command

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pytest_jux.commands import _cli
+from pytest_jux.commands import _cli, _completion
 from pytest_jux.commands._config_loading import load_all, place_options, pytest_arguments
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _MADE = {"minimal": "", "full": " with all options", "ci": " for CI"}
 
 
 @click.command("view", context_settings=_cli.CONTEXT)
-@click.argument("file", required=False)
+@click.argument("file", required=False, shell_complete=_completion.files)
 @click.option("--all", "everything", is_flag=True, help="Show all files and what they set [default without FILE].")
 @place_options
 @_cli.format_options
@@ -107,7 +107,12 @@ def _is_same(one: Path, other: Path) -> bool:
 
 
 @click.command("init", context_settings=_cli.CONTEXT)
-@click.option("--path", metavar="FILE", help="Where to write it; - is standard output [default: ~/.jux/config].")
+@click.option(
+    "--path",
+    metavar="FILE",
+    shell_complete=_completion.files,
+    help="Where to write it; - is standard output [default: ~/.jux/config].",
+)
 @click.option(
     "--template",
     "kind",

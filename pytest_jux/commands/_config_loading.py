@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from pytest_jux.commands import _cli
+from pytest_jux.commands import _cli, _completion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -19,17 +19,27 @@ if TYPE_CHECKING:
     from pytest_jux.options import Option
 
 pytest_arguments = click.argument(
-    "pytest_arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- PYTEST_ARGUMENT...]"
+    "pytest_arguments",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    metavar="[-- PYTEST_ARGUMENT...]",
+    shell_complete=_completion.pytest_arguments,
 )
 
 
 def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for decorate in (
-        click.option("--rootdir", metavar="DIR", help="As for pytest: the root directory of the tests."),
+        click.option(
+            "--rootdir",
+            metavar="DIR",
+            shell_complete=_completion.directories,
+            help="As for pytest: the root directory of the tests.",
+        ),
         click.option(
             "-c",
             "--config-file",
             metavar="FILE",
+            shell_complete=_completion.files,
             help="As for pytest: read this instead of the file pytest would find.",
         ),
     ):

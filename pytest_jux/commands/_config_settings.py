@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pytest_jux.commands import _cli
+from pytest_jux.commands import _cli, _completion
 from pytest_jux.commands._config_loading import load_all, option_of, place_options, pytest_arguments
 
 
@@ -82,7 +82,7 @@ def dump(
 
 
 @click.command("get", context_settings=_cli.CONTEXT)
-@click.argument("key")
+@click.argument("key", shell_complete=_completion.settings)
 @place_options
 @_cli.format_options
 @pytest_arguments
@@ -117,7 +117,7 @@ def get(key: str, config_file: str | None, rootdir: str | None, form: str, pytes
 
 
 @click.command("explain", context_settings=_cli.CONTEXT)
-@click.argument("key")
+@click.argument("key", shell_complete=_completion.settings)
 @place_options
 @_cli.format_options
 @pytest_arguments

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pytest_jux.commands import _cli
+from pytest_jux.commands import _cli, _completion
 
 if TYPE_CHECKING:
     from pytest_jux.keys import PrivateKey
@@ -32,13 +32,24 @@ DEFAULT_KEY = Path("~/.jux/signing_key.pem")
     "--curve", type=click.Choice(["P-256", "P-384"]), default="P-256", show_default=True, help="Curve for ecdsa."
 )
 @click.option("--cert/--no-cert", default=False, help="Make a self-signed certificate, too, beside the key (*.crt).")
-@click.option("--cert-output", metavar="FILE", help="Where the certificate goes; implies --cert.")
+@click.option(
+    "--cert-output",
+    metavar="FILE",
+    shell_complete=_completion.files,
+    help="Where the certificate goes; implies --cert.",
+)
 @click.option("--subject", metavar="NAME", help="The certificate's common name [default: this machine's name].")
 @click.option("--organization", metavar="NAME", default="", help="The certificate's organization.")
 @click.option(
     "--days", type=click.IntRange(1, 36500), default=365, show_default=True, help="Validity of the certificate."
 )
-@click.option("-o", "--output", metavar="FILE", help=f"Where the private key goes [default: {DEFAULT_KEY}].")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    shell_complete=_completion.files,
+    help=f"Where the private key goes [default: {DEFAULT_KEY}].",
+)
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 @click.option("--encrypt", is_flag=True, help="Ask for a passphrase and encrypt the key.")
 @_cli.passphrase_options
@@ -162,7 +173,7 @@ def _refuse_directory(path: Path) -> None:
 
 
 def _passphrase(variable: str | None, file: str | None, *, encrypt: bool) -> bytes | None:
-    from pytest_jux.pipeline import read_passphrase
+    from pytest_jux.credentials import read_passphrase
 
     passphrase = read_passphrase(variable, _cli.expand(file) if file else None)
     if passphrase is None and encrypt:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pytest_jux.commands import _cli
+from pytest_jux.commands import _cli, _completion
 
 if TYPE_CHECKING:
     from pytest_jux.pipeline import Credentials, Signed
@@ -23,11 +23,35 @@ _FLAGS = {
 
 
 @click.command("sign", context_settings=_cli.CONTEXT)
-@click.argument("files", nargs=-1, metavar="[FILE]...")
-@click.option("-i", "--input", "inputs", multiple=True, metavar="FILE", help="A report to sign; - is standard input.")
-@click.option("-o", "--output", metavar="FILE", help="Write the signed report here; - is standard output.")
-@click.option("--key", metavar="FILE", help="Private key, PEM (default: jux_key_path of the configuration).")
-@click.option("--cert", metavar="FILE", help="The key's certificate (default: jux_cert_path of the configuration).")
+@click.argument("files", nargs=-1, metavar="[FILE]...", shell_complete=_completion.files)
+@click.option(
+    "-i",
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="FILE",
+    shell_complete=_completion.files,
+    help="A report to sign; - is standard input.",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    shell_complete=_completion.files,
+    help="Write the signed report here; - is standard output.",
+)
+@click.option(
+    "--key",
+    metavar="FILE",
+    shell_complete=_completion.files,
+    help="Private key, PEM (default: jux_key_path of the configuration).",
+)
+@click.option(
+    "--cert",
+    metavar="FILE",
+    shell_complete=_completion.files,
+    help="The key's certificate (default: jux_cert_path of the configuration).",
+)
 @_cli.passphrase_options
 @click.option("--replace", is_flag=True, help="Take an existing signature out and sign again.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON (not with --output -).")
@@ -111,9 +135,10 @@ def _load_credentials(
     key: str | None, cert: str | None, passphrase_env: str | None, passphrase_file: str | None
 ) -> Credentials:
     from pytest_jux.config import load
+    from pytest_jux.credentials import read_passphrase
     from pytest_jux.errors import PassphraseRequired
     from pytest_jux.keys import load_certificate, load_private_key
-    from pytest_jux.pipeline import Credentials, read_passphrase
+    from pytest_jux.pipeline import Credentials
 
     for option, value in (("--key", key), ("--cert", cert)):
         if value == "":

@@ -1,0 +1,38 @@
+"""What an API's address must be, and whether what is sent there can be read on the way."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+
+def address_problem(url: str) -> str:
+    """Say what is wrong with the address of an API, to follow the words for it; "" if it can be used."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "is not a URL"
+    if parts.scheme not in {"http", "https"} or not host:
+        return "is not an http:// or https:// URL"
+    if any(character.isspace() or not character.isprintable() for character in url):
+        return "has a blank or a control character in it"
+    return "has a user or a password in it" if "@" in parts.netloc else ""
+
+
+def is_exposed(url: str) -> bool:
+    """Tell whether anybody on the way can read what is sent: plain HTTP to another machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine itself: `localhost` and what is below it (RFC 6761), 127.0.0.0/8 and ::1."""
+    import ipaddress  # noqa: PLC0415 - who only reads the configuration does not need it
+
+    name = host.lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

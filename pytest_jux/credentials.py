@@ -1,0 +1,110 @@
+"""Where secrets come from: environment variables, files and the system's keyring, as the configuration names them."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from pytest_jux.config import ORDER, Secret
+from pytest_jux.errors import ClientMisconfigured, FileProblem, PassphraseMissing
+from pytest_jux.files import read_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from pytest_jux.config import Settings
+
+_LONGEST_SECRET = 4096  # bytes
+_KEYRING_TIME = 10.0  # seconds; a keyring that waits for somebody to unlock it waits for ever in CI
+_SOURCES = ("jux_api_key", "jux_api_key_env", "jux_api_key_file", "jux_api_keyring")
+KEYRING_SERVICE = "jux"
+
+
+def read_passphrase(variable: str | None, file: Path | None, environ: Mapping[str, str] | None = None) -> bytes | None:
+    """Return the passphrase from the first line of a file or from an environment variable; None if neither is named.
+
+    Raises:
+        FileProblem: the file cannot be read.
+        PassphraseMissing: the variable is not set.
+    """
+    if file is not None:
+        return _first_line(file, "passphrase")
+    if variable:
+        value = (os.environ if environ is None else environ).get(variable)
+        if not value:
+            raise PassphraseMissing(variable)
+        return os.fsencode(value)
+    return None
+
+
+def read_api_key(settings: Settings, environ: Mapping[str, str] | None = None) -> Secret | None:
+    """Return the API key that the configuration gives or points to; None if it does neither.
+
+    Of several, the one counts that the highest layer names; within a layer in the order value, variable, file, keyring.
+
+    Raises:
+        FileProblem, ClientMisconfigured: there is none where the configuration points.
+    """
+    named = [name for name in _SOURCES if settings[name]]
+    if not named:
+        return None
+    source = max(named, key=lambda name: ORDER.index(settings.explain(name).origin.layer))
+    value = settings[source]
+    match source:
+        case "jux_api_key":
+            return value if isinstance(value, Secret) else None
+        case "jux_api_key_env":
+            return Secret(_variable(value, os.environ if environ is None else environ))
+        case "jux_api_key_file":
+            return Secret(os.fsdecode(_first_line(value, "API key")))
+    return Secret(_from_keyring(settings["jux_api_url"] or ""))
+
+
+def _variable(name: str, environ: Mapping[str, str]) -> str:
+    value = environ.get(name, "").strip()
+    if not value:
+        # What is no variable's name may be the key itself.
+        shown = f" {name}" if name.isascii() and name.isidentifier() else ""
+        hint = "Set it, or leave jux_api_key_env out where the server wants no key."
+        raise ClientMisconfigured(f"the environment variable{shown} for the API key is empty or not set", hint)
+    return value
+
+
+def _first_line(file: Path, what: str) -> bytes:
+    line = read_file(file, _LONGEST_SECRET).split(b"\n", 1)[0].rstrip(b"\r")
+    if not line:
+        raise FileProblem(file, "use", f"the {what} in its first line is empty")
+    return line
+
+
+def _from_keyring(url: str) -> str:
+    """Ask the system's keyring, but not longer than it takes without a person who unlocks it."""
+    import threading  # noqa: PLC0415 - for this one source alone
+
+    try:
+        import keyring  # noqa: PLC0415 - an extra, and slow to import
+        from keyring.errors import KeyringError  # noqa: PLC0415 - as above
+    except ImportError:
+        hint = "Install it with: pip install 'pytest-jux[keyring]'"
+        raise ClientMisconfigured("jux_api_keyring needs the package keyring, which is not installed", hint) from None
+    found: list[str | None] = []
+    failed: list[str] = []
+
+    def ask() -> None:
+        try:
+            found.append(keyring.get_password(KEYRING_SERVICE, url))
+        except KeyringError as error:
+            failed.append(type(error).__name__)
+
+    thread = threading.Thread(target=ask, name="jux-keyring", daemon=True)
+    thread.start()
+    thread.join(_KEYRING_TIME)
+    if failed:
+        raise ClientMisconfigured(f"the system's keyring cannot be asked for the API key ({failed[0]})")
+    if not found:
+        raise ClientMisconfigured(f"the system's keyring does not answer within {_KEYRING_TIME:g} s; is it locked?")
+    if not found[0]:
+        hint = f"Put it there with: keyring set {KEYRING_SERVICE} {url}"
+        raise ClientMisconfigured("the system's keyring has no API key for this server", hint)
+    return found[0]

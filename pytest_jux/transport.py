@@ -1,0 +1,309 @@
+"""One POST over HTTP or HTTPS: connections that are used again, trust, proxies, and an end that cannot be put off.
+
+A server may be silent, or send one byte a second; name resolution may hang. So requests are made in threads that
+nobody has to wait for: `Call.abandon` ends one at once, wherever it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import socket
+import ssl
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import urllib3
+from urllib3 import exceptions
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from pytest_jux.addresses import address_problem, is_exposed
+from pytest_jux.answers import Reply
+from pytest_jux.errors import ClientMisconfigured
+from pytest_jux.failures import NO_PROXY, Route, explained, shown
+from pytest_jux.files import reason_of
+from pytest_jux.proxies import proxy_for
+from pytest_jux.text import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    _Connection = HTTPConnection
+else:
+    _Connection = object
+
+_LARGEST_ANSWER = 1_000_000  # bytes
+_BLOCK = 1 << 16  # bytes that are sent in one step, each of which may take the connect timeout
+
+
+class Abandoned(Exception):
+    """Nobody waits for this call any more; nothing further is sent."""
+
+
+class Call:
+    """A request in progress with its retries, which another thread can end. `deadline` is of `time.monotonic()`."""
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.is_sending = False  # or was: what was to be sent may have arrived
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._line: socket.socket | None = None
+        self._kept: list[socket.socket] = []
+
+    @property
+    def left(self) -> float:
+        """The seconds until the deadline; never less than a moment, so that it can be a timeout."""
+        return max(self.deadline - time.monotonic(), 0.001)
+
+    def wait(self, seconds: float) -> None:
+        """Sleep; raises Abandoned."""
+        if self._over.wait(seconds):
+            raise Abandoned
+
+    def use(self, line: socket.socket | None) -> None:
+        """Remember what the call is connected with; raises Abandoned."""
+        with self._lock:
+            if self._over.is_set():
+                raise Abandoned
+            self._line = line
+
+    def keep(self, line: socket.socket) -> None:
+        """Close a line only when the call ends: an answer may still be read, though its connection is closed."""
+        with self._lock:
+            self._kept.append(line)
+
+    def abandon(self) -> None:
+        """End the call from another thread: its connection goes dead, and it will not make another one."""
+        with self._lock:
+            self._over.set()
+            if self._line is not None:
+                with contextlib.suppress(OSError):
+                    self._line.shutdown(socket.SHUT_RDWR)
+
+    def end(self) -> None:
+        """Let go of everything."""
+        with self._lock:
+            self._line = None
+            for line in self._kept:
+                line.close()
+            self._kept.clear()
+
+
+class _ThisThread(threading.local):
+    """The call that a thread is busy with."""
+
+    call: Call | None = None
+
+
+_this_thread = _ThisThread()
+
+
+class _Interruptible(_Connection):
+    """A connection that the call which uses it can cut. The second descriptor stays valid through TLS and `close`."""
+
+    _line: socket.socket | None = None
+
+    def _new_conn(self) -> socket.socket:
+        connected = super()._new_conn()
+        self._line = connected.dup()
+        self._use()
+        return connected
+
+    def request(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - urllib3's signature
+        self._use()
+        call = _this_thread.call
+        if self.sock is None:  # plain HTTP connects when it sends
+            self.connect()
+        if call is not None:
+            call.is_sending = True
+        super().request(*arguments, **options)
+
+    def close(self) -> None:
+        line, self._line = self._line, None
+        super().close()
+        if line is not None:
+            if _this_thread.call is None:
+                line.close()
+            else:
+                _this_thread.call.keep(line)
+
+    def _use(self) -> None:
+        if _this_thread.call is not None:
+            _this_thread.call.use(self._line)
+
+
+class _HTTPConnection(_Interruptible, HTTPConnection):
+    pass
+
+
+class _HTTPSConnection(_Interruptible, HTTPSConnection):
+    pass
+
+
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls = _HTTPConnection
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _HTTPSConnection
+
+
+_POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """What TLS needs beyond the system's trust: a further authority, and the client's own certificate and key."""
+
+    ca: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
+    client_key_passphrase: bytes | None = field(default=None, repr=False)
+
+
+class Transport:
+    """Sends POST requests to one URL over at most `connections` connections at a time.
+
+    Raises:
+        ClientMisconfigured: the URL, a file or the proxy's address cannot be used.
+    """
+
+    def __init__(self, url: str, security: Security, *, connect: float, read: float, connections: int = 1) -> None:
+        self.url = url
+        self._connect, self._read = connect, read
+        parts = _checked_url(url)
+        self._host = parts.host or ""
+        self.place = f"{self._host}:{parts.port}" if parts.port else self._host
+        self.is_exposed = is_exposed(url)
+        self.proxy = proxy_for(url)
+        self._route = Route(url, self._host, self.place, self.proxy, connect, read)
+        options: dict[str, Any] = {"num_pools": 2, "maxsize": connections, "blocksize": _BLOCK}
+        is_tls = parts.scheme == "https" or (self.proxy or "").startswith("https:")
+        context = _tls_context(security) if is_tls else None
+        if context is not None:
+            options["ssl_context"] = context
+        self._manager = _proxy_manager(self.proxy, context, options) if self.proxy else urllib3.PoolManager(**options)
+        self._manager.pool_classes_by_scheme = _POOLS
+
+    def post(self, call: Call, body: bytes, headers: Mapping[str, str]) -> Reply:
+        """Send one request and return its answer; redirects are answers like others.
+
+        Raises:
+            TransportFailed: there is none.
+            Abandoned: `call` was ended.
+        """
+        _this_thread.call = call
+        call.is_sending = False
+        timeout = urllib3.Timeout(connect=min(self._connect, call.left), read=min(self._read, call.left))
+        try:
+            response = self._manager.urlopen(
+                "POST",
+                self.url,
+                redirect=False,
+                retries=False,
+                timeout=timeout,
+                preload_content=False,
+                # In blocks, so that a slow line is not taken for a dead one.
+                body=io.BytesIO(body),
+                headers={**headers, "Content-Length": str(len(body)), "Accept-Encoding": "identity"},
+            )
+            with contextlib.closing(response):
+                data = response.read(_LARGEST_ANSWER + 1)
+                is_whole = len(data) <= _LARGEST_ANSWER
+                if is_whole:
+                    response.release_conn()
+            found = {name.lower(): value for name, value in response.headers.items()}
+            return Reply(response.status, found, data if is_whole else None)
+        except (exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
+            call.wait(0)  # what goes wrong because the call was abandoned is no failure
+            raise explained(error, self._route, is_sent=call.is_sending) from None
+        finally:
+            call.end()
+            _this_thread.call = None
+
+    def close(self) -> None:
+        """Close the connections that wait to be used again."""
+        self._manager.clear()
+
+
+def _checked_url(url: str) -> urllib3.util.Url:
+    hint = "Give the whole address, such as https://jux.example.com/api/v1/reports."
+    problem = address_problem(url)
+    if "password" in problem:
+        hint = "Give user:password as API key, and basic as jux_api_auth."
+    try:
+        parts = urllib3.util.parse_url(url)
+    except (exceptions.LocationParseError, UnicodeError):
+        parts, problem = urllib3.util.Url(), problem or "is not a URL"
+    if problem:
+        raise ClientMisconfigured(f"{shown(url)} {problem}", hint)
+    return parts
+
+
+def _tls_context(security: Security) -> ssl.SSLContext:
+    import truststore  # noqa: PLC0415 - plain HTTP does not need it
+
+    context: ssl.SSLContext = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if security.ca is not None:
+        try:
+            context.load_verify_locations(cafile=security.ca)
+        except (OSError, ValueError) as error:  # SSLError is an OSError
+            reason = _file_reason(error, "it holds no certificate in PEM format")
+            raise ClientMisconfigured(f"cannot use {security.ca} as jux_api_ca: {reason}") from None
+    if security.client_cert is not None:
+        _load_client_certificate(context, security)
+    return context
+
+
+def _load_client_certificate(context: ssl.SSLContext, security: Security) -> None:
+    def passphrase() -> bytes:  # asked for encrypted keys only; OpenSSL would ask on the terminal
+        if security.client_key_passphrase is None:
+            raise _Encrypted
+        return security.client_key_passphrase
+
+    try:
+        context.load_cert_chain(security.client_cert or "", security.client_key, passphrase)
+    except _Encrypted:
+        hint = "Name its passphrase with jux_api_client_key_passphrase_env or jux_api_client_key_passphrase_file."
+        raise ClientMisconfigured("the key of the client certificate is encrypted", hint) from None
+    except (OSError, ValueError) as error:
+        reason = _file_reason(error, "it is no PEM file, its key is another one, or the passphrase is wrong")
+        names = f"{security.client_cert}" + (f" with {security.client_key}" if security.client_key else "")
+        raise ClientMisconfigured(f"cannot use the client certificate {names}: {reason}") from None
+
+
+class _Encrypted(Exception):
+    pass
+
+
+def _file_reason(error: OSError | ValueError, about_content: str) -> str:
+    """Return why a file cannot be used: the system's words, or, if it could be read, `about_content`."""
+    return reason_of(error) if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else about_content
+
+
+def _proxy_manager(proxy: str, context: ssl.SSLContext | None, options: dict[str, Any]) -> urllib3.ProxyManager:
+    try:
+        parts = urllib3.util.parse_url(proxy)
+        if parts.scheme not in {"http", "https"} or not parts.host:
+            kind = f" of the kind {visible(parts.scheme)[:20]}" if parts.scheme else ""
+            raise ClientMisconfigured(
+                f"the proxy {shown(proxy)} cannot be used: proxies{kind} are not supported", NO_PROXY
+            )
+        # parse_url leaves percent-encoding as it is.
+        login = urllib3.util.make_headers(proxy_basic_auth=_unquoted(parts.auth)) if parts.auth else None
+        address = parts._replace(auth=None).url
+        return urllib3.ProxyManager(address, proxy_headers=login, proxy_ssl_context=context, **options)
+    except (exceptions.LocationParseError, UnicodeError, ValueError):
+        raise ClientMisconfigured(f"the address of the proxy, {shown(proxy)}, is not a URL", NO_PROXY) from None
+
+
+def _unquoted(text: str) -> str:
+    from urllib.parse import unquote  # noqa: PLC0415 - few proxies want to know who asks
+
+    return unquote(text)
