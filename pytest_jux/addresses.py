@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    import ipaddress
 
 
 def address_problem(url: str) -> str:
@@ -27,12 +31,22 @@ def is_exposed(url: str) -> bool:
 
 def is_loopback(host: str) -> bool:
     """Tell whether a host is this machine itself: `localhost` and what is below it (RFC 6761), 127.0.0.0/8 and ::1."""
+    name = host.lower().rstrip(".")
+    address = _address(name)
+    if address is None:
+        return name == "localhost" or name.endswith(".localhost")
+    return address.is_loopback
+
+
+def is_address(host: str) -> bool:
+    """Tell whether a host is an IP address, which needs no name resolution."""
+    return _address(host.strip("[]")) is not None
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     import ipaddress  # noqa: PLC0415 - who only reads the configuration does not need it
 
-    name = host.lower().rstrip(".")
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
     try:
-        return ipaddress.ip_address(name).is_loopback
+        return ipaddress.ip_address(host)
     except ValueError:
-        return False
+        return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import http
-import threading
+import random
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from pytest_jux.config_values import Secret
 from pytest_jux.errors import ClientMisconfigured, TransportFailed
 from pytest_jux.outcomes import Outcome, Unavailable
 from pytest_jux.text import visible
-from pytest_jux.transport import Abandoned, Call, Security, Transport
+from pytest_jux.transport import Abandoned, Call, Security, Transport, Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _WORTH_PACKING = 1000  # bytes, below which a packed request is no quicker
 _DEADLINE = 120.0  # seconds
+_FIRST_PAUSE = 0.25, 0.75  # seconds before the first retry, at least and at most
 
 
 class JuxAPIClient:
@@ -80,6 +81,7 @@ class JuxAPIClient:
         self._hidden = _never_shown(self._key, self._authorization)
         self._retries = retries
         self._packing = _Packing(gzip)
+        self._watchdog = Watchdog()
         security = Security(ca, client_cert, client_key, client_key_passphrase)
         self._transport = Transport(url, security, connect=connect_timeout, read=read_timeout, connections=connections)
 
@@ -101,6 +103,7 @@ class JuxAPIClient:
 
     def close(self) -> None:
         """Close the connections."""
+        self._watchdog.stop()
         self._transport.close()
 
     def headers(self, canonical_hash: str) -> dict[str, str | Secret]:
@@ -142,14 +145,12 @@ class JuxAPIClient:
         body = wire.request_body(data, canonical_hash, metadata)
         exchange = _Exchange(self._transport, self._packing, body, self.headers(canonical_hash), self._retries)
         question = Question(self.url, canonical_hash, has_key=self._key is not None, secrets=self._hidden)
-        threading.Thread(target=exchange.run, args=(call, question), name="jux-publish", daemon=True).start()
         try:
-            if exchange.is_done.wait(seconds):
-                return exchange.result()
-        finally:
-            call.abandon()
-        reason = f"no answer from {visible(self._transport.place)} within {seconds:.3g} s"
-        return exchange.last or Unavailable(reason, is_answered=call.is_sending, attempts=exchange.attempts)
+            with self._watchdog.watching(call):
+                return exchange.deliver(call, question)
+        except Abandoned:
+            reason = f"no answer from {visible(self._transport.place)} within {seconds:.3g} s"
+            return exchange.last or Unavailable(reason, is_answered=call.is_sending, attempts=exchange.attempts)
 
 
 class _Packing:
@@ -174,12 +175,11 @@ class _Packing:
 
 
 class _Exchange:
-    """One report and the requests that bring it to the server, made in a thread of their own."""
+    """One report and the requests that bring it to the server, one after the other."""
 
     def __init__(
         self, transport: Transport, packing: _Packing, body: bytes, headers: Mapping[str, str | Secret], retries: int
     ) -> None:
-        self.is_done = threading.Event()
         self.attempts = 0
         self.last: Unavailable | None = None
         self._transport = transport
@@ -187,28 +187,8 @@ class _Exchange:
         self._body = body
         self._headers = {name: v.reveal() if isinstance(v, Secret) else v for name, v in headers.items()}
         self._retry = Retry(retries, allowed_methods=None, backoff_factor=0.5, backoff_jitter=0.5)
-        self._outcome: Outcome | None = None
-        self._error: BaseException | None = None
 
-    def run(self, call: Call, question: Question) -> None:
-        """Do it all; `result` has what came of it when `is_done` is set."""
-        try:
-            self._outcome = self._deliver(call, question)
-        except Abandoned:
-            return
-        except Exception as error:  # noqa: BLE001 - a defect of ours, raised by `result` where somebody sees it
-            self._error = error
-        self.is_done.set()
-
-    def result(self) -> Outcome:
-        """Return what came of it."""
-        if self._error is not None:
-            raise self._error
-        if self._outcome is None:
-            raise RuntimeError("there is no result yet")
-        return self._outcome
-
-    def _deliver(self, call: Call, question: Question) -> Outcome:
+    def deliver(self, call: Call, question: Question) -> Outcome:
         """Ask until there is an answer that counts, no retry is left, or the next one would come too late."""
         retry = self._retry
         while True:
@@ -223,7 +203,8 @@ class _Exchange:
                 retry = retry.increment("POST", question.url, error=HTTPError(outcome.reason))
             except HTTPError:
                 return outcome
-            pause = max(retry.get_backoff_time(), outcome.retry_after or 0.0)
+            first = random.uniform(*_FIRST_PAUSE)  # noqa: S311 - so that not all clients come back in the same instant
+            pause = max(first, retry.get_backoff_time(), outcome.retry_after or 0.0)
             if pause >= call.left:
                 return outcome
             call.wait(pause)

@@ -39,8 +39,8 @@ def _is_excepted(no_proxy: str, host: str, port: int) -> bool:
     if "*" in entries:
         return True
     address = _address(host)
-    if address is not None and any(_is_in(address, port, entry) for entry in entries):
-        return True
+    if address is not None:
+        return any(_is_in(address, port, entry) for entry in entries)
     named = ",".join(entry.removeprefix("*") for entry in entries)
     return bool(_system.proxy_bypass_environment(f"{host}:{port}", {"no": named}))
 

@@ -26,6 +26,7 @@ _Result = TypeVar("_Result")
 
 _COMMAND_DEADLINE = 120.0  # seconds for one report, where a person or a job waits for this alone
 _FIRST_PAUSE, _LONGEST_PAUSE = 60.0, 6 * 3600.0  # seconds between attempts that nobody asked for
+_LONGEST_WAIT = 24 * 3600.0  # seconds, whatever the server wants
 _PATIENCE = 3  # reports in a row that the server fails to take
 
 
@@ -224,5 +225,5 @@ _OURS = frozenset({"summary", "stored_at", "canonical_hash", "signed"})
 def _next(entry: Waiting, wanted: float | None) -> str:
     """Return when to try again: the pause doubles with each failure, and is never shorter than the server wants."""
     pause = min(_FIRST_PAUSE * 2.0 ** min(entry.attempts, 20), _LONGEST_PAUSE)
-    seconds = max(pause, wanted or 0.0)
+    seconds = min(max(pause, wanted or 0.0), _LONGEST_WAIT)
     return (dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds)).isoformat(timespec="seconds")

@@ -1,7 +1,7 @@
 """One POST over HTTP or HTTPS: connections that are used again, trust, proxies, and an end that cannot be put off.
 
-A server may be silent, or send one byte a second; name resolution may hang. So requests are made in threads that
-nobody has to wait for: `Call.abandon` ends one at once, wherever it is.
+A server may be silent, or send one byte a second, and name resolution may hang. So a watchdog cuts the connection of a
+call at its deadline, and names are resolved in threads that nobody has to wait for.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import http.client
 import io
+import math
+import queue
 import socket
 import ssl
 import threading
@@ -21,7 +23,7 @@ from urllib3 import exceptions
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from pytest_jux.addresses import address_problem, is_exposed
+from pytest_jux.addresses import address_problem, is_address, is_exposed
 from pytest_jux.answers import Reply
 from pytest_jux.errors import ClientMisconfigured
 from pytest_jux.failures import NO_PROXY, Route, explained, shown
@@ -30,7 +32,7 @@ from pytest_jux.proxies import proxy_for
 from pytest_jux.text import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     _Connection = HTTPConnection
@@ -42,11 +44,11 @@ _BLOCK = 1 << 16  # bytes that are sent in one step, each of which may take the 
 
 
 class Abandoned(Exception):
-    """Nobody waits for this call any more; nothing further is sent."""
+    """The call is over; nothing further is sent."""
 
 
 class Call:
-    """A request in progress with its retries, which another thread can end. `deadline` is of `time.monotonic()`."""
+    """A request with its retries, which another thread can end. `deadline` is of `time.monotonic()`."""
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
@@ -66,11 +68,15 @@ class Call:
         if self._over.wait(seconds):
             raise Abandoned
 
+    def check(self) -> None:
+        """Raise Abandoned if the call is over."""
+        if self._over.is_set():
+            raise Abandoned
+
     def use(self, line: socket.socket | None) -> None:
         """Remember what the call is connected with; raises Abandoned."""
         with self._lock:
-            if self._over.is_set():
-                raise Abandoned
+            self.check()
             self._line = line
 
     def keep(self, line: socket.socket) -> None:
@@ -79,20 +85,62 @@ class Call:
             self._kept.append(line)
 
     def abandon(self) -> None:
-        """End the call from another thread: its connection goes dead, and it will not make another one."""
+        """End the call: its connection goes dead, and it will not make another one."""
         with self._lock:
             self._over.set()
             if self._line is not None:
                 with contextlib.suppress(OSError):
                     self._line.shutdown(socket.SHUT_RDWR)
 
-    def end(self) -> None:
-        """Let go of everything."""
+    def let_go(self) -> None:
+        """Forget the connection, which others may use from now on."""
         with self._lock:
             self._line = None
             for line in self._kept:
                 line.close()
             self._kept.clear()
+
+
+class Watchdog:
+    """Abandons calls at their deadlines, from a thread of its own, which sleeps as long as none is near."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._calls: set[Call] = set()
+        self._wakes = math.inf  # at this time the thread looks again by itself
+        self._is_running = False
+
+    @contextlib.contextmanager
+    def watching(self, call: Call) -> Iterator[None]:
+        """Look after a call."""
+        with self._condition:
+            self._calls.add(call)
+            if not self._is_running:
+                self._is_running = True
+                threading.Thread(target=self._watch, name="jux-deadline", daemon=True).start()
+            elif call.deadline < self._wakes:
+                self._condition.notify()
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._calls.discard(call)
+
+    def stop(self) -> None:
+        """End the thread; calls that are still being made have no deadline any more but their timeouts."""
+        with self._condition:
+            self._is_running = False
+            self._condition.notify()
+
+    def _watch(self) -> None:
+        with self._condition:
+            while self._is_running:
+                now = time.monotonic()
+                for call in [call for call in self._calls if call.deadline <= now]:
+                    self._calls.discard(call)
+                    call.abandon()
+                self._wakes = min((call.deadline for call in self._calls), default=math.inf)
+                self._condition.wait(None if self._wakes == math.inf else self._wakes - now)
 
 
 class _ThisThread(threading.local):
@@ -110,7 +158,9 @@ class _Interruptible(_Connection):
     _line: socket.socket | None = None
 
     def _new_conn(self) -> socket.socket:
-        connected = super()._new_conn()
+        call = _this_thread.call
+        connect = super()._new_conn
+        connected = connect() if call is None or is_address(self.host) else _outside(connect, call)
         self._line = connected.dup()
         self._use()
         return connected
@@ -136,6 +186,38 @@ class _Interruptible(_Connection):
     def _use(self) -> None:
         if _this_thread.call is not None:
             _this_thread.call.use(self._line)
+
+
+def _outside(connect: Callable[[], socket.socket], call: Call) -> socket.socket:
+    """Return what `connect` returns, but do not wait for it longer than `call` may take: it resolves a name."""
+    done: queue.SimpleQueue[socket.socket | Exception] = queue.SimpleQueue()
+    is_late = threading.Event()
+
+    def work() -> None:
+        try:
+            connected = connect()
+        except Exception as error:  # noqa: BLE001 - raised below, where somebody waits for it
+            done.put(error)
+        else:
+            done.put(connected)
+            if is_late.is_set():
+                connected.close()
+
+    threading.Thread(target=work, name="jux-connect", daemon=True).start()
+    try:
+        found = done.get(timeout=call.left)
+    except BaseException as error:
+        is_late.set()
+        with contextlib.suppress(queue.Empty):  # it may have come in between
+            late = done.get_nowait()
+            if isinstance(late, socket.socket):
+                late.close()
+        if isinstance(error, queue.Empty):
+            raise Abandoned from None
+        raise
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 class _HTTPConnection(_Interruptible, HTTPConnection):
@@ -221,10 +303,10 @@ class Transport:
             found = {name.lower(): value for name, value in response.headers.items()}
             return Reply(response.status, found, data if is_whole else None)
         except (exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
-            call.wait(0)  # what goes wrong because the call was abandoned is no failure
+            call.check()  # what goes wrong because the call was abandoned is no failure
             raise explained(error, self._route, is_sent=call.is_sending) from None
         finally:
-            call.end()
+            call.let_go()
             _this_thread.call = None
 
     def close(self) -> None:

@@ -136,6 +136,8 @@ def _text(value: object) -> str:
 
 
 def _short(text: str) -> str:
+    """Return a text that is not too long, and that can be written: JSON allows halves of characters."""
+    text = text[: _LONGEST_TEXT + 1].encode("utf-8", "replace").decode()
     return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
 
 

@@ -69,7 +69,7 @@ _jux() {
         [[ $PREFIX == --*=* ]] && compset -P 1 '*='
         case $what in
             (file) _files ;;
-            (dir) _files -/ ;;
+            (dir) _path_files -/ ;;
         esac
     fi
 }
@@ -102,9 +102,7 @@ function __jux_completion
     end
 end
 
-for program in PROGRAMS
-    complete --command $program --no-files --keep-order --arguments '(__jux_completion)'
-end
+complete (string replace --regex -- '^' --command= PROGRAMS) --no-files --keep-order --arguments '(__jux_completion)'
 """
 
 
@@ -199,7 +197,7 @@ def _programs() -> list[str]:
 @click.argument("shell", type=click.Choice([*_SHELLS]), required=False, metavar="|".join(_SHELLS))
 @_cli.version_option
 def command(shell: str | None) -> None:
-    """Print the script by which a shell completes jux and all jux-… programs when TAB is pressed.
+    """Print the script by which a shell completes jux, jux-sign and the others when TAB is pressed.
 
     \b
     Add to ~/.bashrc:
