@@ -75,7 +75,7 @@ def commands() -> str:
         command = umbrella.get_command(context, name)
         if command is None:
             raise LookupError(name)
-        parts += _sections(command, f"jux-{name}")
+        parts += _sections(command, "jux completion" if name == "completion" else f"jux-{name}")
     return "\n".join(parts)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from abc import abstractmethod
 from pathlib import PurePath
 
 import click
@@ -136,9 +137,9 @@ class _Answers(ShellComplete):
         """Return an answer in one line."""
         return f"plain,{self.shown(item)}" if item.type == "plain" else item.type
 
+    @abstractmethod
     def shown(self, item: CompletionItem[str]) -> str:
         """Return a word as this shell takes it."""
-        return item.value
 
     def complete(self) -> str:
         """Return the answers; none where anything goes wrong, because nobody asked for a message."""

@@ -20,7 +20,8 @@ from pytest_jux.commands import _cli
 pytestmark = pytest.mark.usefixtures("clean_environment")
 BIN = Path(sys.executable).parent
 GROUPS = ("cache", "config")
-NAMES = (*GROUPS, "inspect", "keygen", "sign", "verify")
+SCRIPTS = ("keygen", "sign", "verify", "inspect", "publish", *GROUPS)
+NAMES = (*SCRIPTS, "completion")
 
 
 @pytest.fixture
@@ -33,10 +34,10 @@ def jux(capsys):
     return run
 
 
-def test_every_command_is_a_script_and_every_script_a_command():
+def test_every_command_but_completion_is_a_script_and_every_script_a_command():
     scripts = {script.name: script.value for script in entry_points(group="console_scripts")}
     ours = {name: value for name, value in scripts.items() if value.startswith("pytest_jux.")}
-    expected = {f"jux-{name}": f"pytest_jux.commands.{name}:main" for name in NAMES}
+    expected = {f"jux-{name}": f"pytest_jux.commands.{name}:main" for name in SCRIPTS}
     assert ours == expected | {"jux": "pytest_jux.commands:main"}
     assert commands.command.list_commands(click.Context(commands.command)) == [*NAMES]
 
@@ -47,7 +48,7 @@ def test_help_lists_every_command(jux):
     assert (code, listed) == (0, [*NAMES])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SCRIPTS)
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_a_command_has_the_same_help_under_both_names(jux, capsys, name, flag):
     code, out, err = jux(name, flag)
@@ -142,19 +143,3 @@ def test_an_interrupt_is_one_word_and_no_crash(tmp_path):
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert (process.returncode, err.strip()) == (130, "interrupted")
-
-
-@pytest.mark.parametrize(("shell", "sign"), [("bash", "complete"), ("zsh", "compdef"), ("fish", "complete")])
-def test_there_is_completion_for_the_common_shells(shell, sign):
-    environ = os.environ | {"_JUX_COMPLETE": f"{shell}_source"}
-    done = subprocess.run([BIN / "jux"], capture_output=True, text=True, check=False, env=environ)
-    if "older than 4.4" in done.stderr or "Couldn't detect" in done.stderr:
-        pytest.skip(f"no {shell} here")
-    assert done.returncode == 0, done.stderr
-    assert sign in done.stdout
-
-
-def test_completion_offers_the_commands():
-    environ = os.environ | {"_JUX_COMPLETE": "bash_complete", "COMP_WORDS": "jux ", "COMP_CWORD": "1"}
-    done = subprocess.run([BIN / "jux"], capture_output=True, text=True, check=False, env=environ)
-    assert [line.split(",")[1] for line in done.stdout.splitlines()] == [*NAMES]

@@ -21,7 +21,7 @@ NAMES = ("127.0.0.1", "::1", "localhost", "api.example.test")
 
 
 @functools.cache
-def authority(name: str = "our own") -> trustme.CA:
+def authority(name: str) -> trustme.CA:
     """Return the authority of that name."""
     return trustme.CA(organization_name=name)
 

@@ -6,11 +6,10 @@ import functools
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from publishing.stages import CANARY, PROXY_VARIABLES
+from publishing.stages import CANARY, PROXY_VARIABLES, Done
 
 from pytest_jux.canonicalizer import canonical_hash
 from pytest_jux.signer import sign_report
@@ -33,17 +32,6 @@ def report_of_size(p256):
         return data, canonical_hash(data)
 
     return make
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended, with the bytes of memory and the seconds that it took."""
-
-    code: int
-    seconds: float
-    memory: int
-    out: str
-    err: str
 
 
 @pytest.fixture

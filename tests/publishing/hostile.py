@@ -148,7 +148,7 @@ class Line:
             found = self.socket.recv(limit)
         except OSError as error:
             raise Gone from error
-        self.connection.received += found
+        self.server.note(self.connection, found)
         return found
 
     def read_bytes(self, count: int) -> bytes:
@@ -406,8 +406,13 @@ class RecordingServer:
         with self._lock:
             return self._attempts
 
+    def is_busy(self, number: int) -> bool:
+        """Tell whether a connection is still open on this side."""
+        with self._lock:
+            return number in self._handles
+
     def wait_for(self, condition: Callable[[RecordingServer], object], seconds: float = _PATIENCE) -> None:
-        """Wait until something is true of this server; it is asked after each connection, request and report."""
+        """Wait until something is true of this server, which is asked whenever something came."""
         with self._changed:
             assert self._changed.wait_for(lambda: condition(self), seconds), "it never came to that"
 
@@ -424,7 +429,17 @@ class RecordingServer:
             for one in hashes:
                 self.reports[one] = Report(f"report-{len(self.reports) + 1}", one, b"", {})
 
+    def present(self, tls: ssl.SSLContext) -> None:
+        """Show another certificate on new connections."""
+        self._tls = tls
+
     # What behaviours use.
+
+    def note(self, connection: Connection, data: bytes) -> None:
+        """Remember bytes."""
+        with self._changed:
+            connection.received += data
+            self._changed.notify_all()
 
     def record(self, request: Request) -> None:
         """Remember a whole request."""
@@ -527,10 +542,10 @@ class RecordingServer:
         except Exception as error:  # noqa: BLE001 - shown when the test stops the server
             self.failures.append(error)
         finally:
-            with self._lock:
-                handle = self._handles.pop(connection.number)
-            handle.close()
             line.end()
+            with self._changed:
+                self._handles.pop(connection.number).close()
+                self._changed.notify_all()
 
     def _attempt_all(self, line: Line) -> None:
         behaviour = self._next()

@@ -5,8 +5,8 @@
         assert proxy.requests[0].method == "CONNECT"
 
 It knows the hosts that it is given and answers 502 for every other: nothing leaves this machine. It demands
-`login="user:password"`, if that is given. It is a `RecordingServer`, so `behave`, `requests`, `received` and the rest are there, too; in `received`
-is what went through a tunnel, as the proxy could read it.
+`login="user:password"`, if that is given. It is a `RecordingServer`, so `behave`, `requests`, `received` and the rest
+are there, too; in `received` is what went through a tunnel, as the proxy could read it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import select
 import socket
+import ssl
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -28,15 +29,17 @@ if TYPE_CHECKING:
 class ForwardProxy(RecordingServer):
     """A proxy on a free port; `hosts` says which server is behind which host name."""
 
-    def __init__(self, hosts: Mapping[str, RecordingServer], *, login: str | None = None) -> None:
+    def __init__(
+        self, hosts: Mapping[str, RecordingServer], *, login: str | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.hosts = dict(hosts)
         self._login = None if login is None else "Basic " + base64.b64encode(login.encode()).decode()
-        super().__init__(forwards)
+        super().__init__(forwards, tls=tls)
 
     @property
     def address(self) -> str:
         """The value for HTTP_PROXY and HTTPS_PROXY, without a login."""
-        return f"http://{self.netloc}"
+        return self.origin
 
     def lets_in(self, request: Request) -> bool:
         """Tell whether a request brings the login, if there has to be one."""
@@ -66,34 +69,36 @@ def forwards(line: Line) -> None:
             headers += [("Content-Length", str(len(request.body))), ("Connection", "close")]
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
             upstream.sendall(f"{request.method} {path} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + request.body)
-            line.send(bytes(read_line(upstream)) + b"Connection: close\r\n")
+            line.send(read_line(line, upstream) + b"Connection: close\r\n")
         relay(line, upstream)
 
 
-def read_line(upstream: socket.socket) -> bytearray:
+def read_line(line: Line, upstream: socket.socket) -> bytes:
     """Return the first line of an answer."""
     found = bytearray()
     while not found.endswith(b"\n"):
-        data = upstream.recv(1)
+        select.select([upstream, line.server.alarm], [], [])
+        data = b"" if line.server.stopping.is_set() else upstream.recv(1)
         if not data:
             raise Gone
         found += data
-    return found
+    return bytes(found)
 
 
 def relay(line: Line, upstream: socket.socket) -> None:
     """Carry bytes both ways until one side closes."""
     while True:
-        ready, _, _ = select.select([line.socket, upstream, line.server.alarm], [], [])
+        has_read = isinstance(line.socket, ssl.SSLSocket) and line.socket.pending() > 0
+        ready, _, _ = select.select([line.socket, upstream, line.server.alarm], [], [], 0 if has_read else None)
         if line.server.alarm in ready:
             raise Gone
-        if line.socket in ready:
+        if line.socket in ready or has_read:
             data = line.read()
             if not data:
-                return
+                raise Gone
             upstream.sendall(data)
         if upstream in ready:
             data = upstream.recv(1 << 16)
             if not data:
-                raise Gone
+                line.hang_up()
             line.send(data)
