@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib3.exceptions import HTTPError, InvalidHeader
 from urllib3.util import Retry
 
-from pytest_jux import __version__, wire
+from pytest_jux import wire
 from pytest_jux.answers import Question, Reply, outcome_of
 from pytest_jux.config_values import Secret
 from pytest_jux.errors import ClientMisconfigured, TransportFailed
@@ -108,13 +108,7 @@ class JuxAPIClient:
 
     def headers(self, canonical_hash: str) -> dict[str, str | Secret]:
         """Return the headers that go with a report, the key as a `Secret`."""
-        return {
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-            "Idempotency-Key": canonical_hash,
-            "User-Agent": f"pytest-jux/{__version__}",
-            **self._authorization,
-        }
+        return {**wire.request_headers(canonical_hash), **self._authorization}
 
     def publish(
         self,

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 _LONGEST_SECRET = 4096  # bytes
 _KEYRING_TIME = 10.0  # seconds; a keyring that waits for somebody to unlock it waits for ever in CI
-_SOURCES = ("jux_api_key", "jux_api_key_env", "jux_api_key_file", "jux_api_keyring")
+#: The options that give an API key or say where it is.
+SOURCES = ("jux_api_key", "jux_api_key_env", "jux_api_key_file", "jux_api_keyring")
 KEYRING_SERVICE = "jux"
 
 
@@ -46,7 +47,7 @@ def read_api_key(settings: Settings, environ: Mapping[str, str] | None = None) -
     Raises:
         FileProblem, ClientMisconfigured: there is none where the configuration points.
     """
-    named = [name for name in _SOURCES if settings[name]]
+    named = [name for name in SOURCES if settings[name]]
     if not named:
         return None
     source = max(named, key=lambda name: ORDER.index(settings.explain(name).origin.layer))

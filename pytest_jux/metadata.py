@@ -138,6 +138,23 @@ def capture_metadata(
     )
 
 
+def from_properties(properties: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a report's properties say of its test run, in the form of `EnvironmentMetadata.to_dict`.
+
+    Only what pytest-jux writes itself is taken; a report has properties of others, too.
+    """
+    names = {("project" if name == "project" else f"jux:{name}"): name for name in _SIMPLE}
+    facts: dict[str, Any] = {names[key]: value for key, value in properties.items() if key in names}
+    for group, prefix in _GROUPS.items():
+        known = _GROUP_FIELDS.get(group)
+        found = {
+            key.removeprefix(f"{prefix}:"): value for key, value in properties.items() if key.startswith(f"{prefix}:")
+        }
+        found = {name: value for name, value in found.items() if known is None or name in known}
+        facts |= {group: found} if found else {}
+    return facts
+
+
 def refused_names(names: Iterable[str]) -> list[str]:
     """Return those of the names of variables or extra fields that are never recorded, because they look secret.
 

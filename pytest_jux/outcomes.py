@@ -66,4 +66,24 @@ class Unavailable:
     attempts: int = 1
 
 
+def to_dict(outcome: Outcome) -> dict[str, Any]:
+    """Return an outcome as JSON values: `status` is `published`, `duplicate` or `error`, `kind` which error it is."""
+    match outcome:
+        case Published() | Duplicate():
+            status = "published" if isinstance(outcome, Published) else "duplicate"
+            known = {"id": outcome.id, "url": outcome.url, "message": outcome.message}
+            return {
+                "status": status,
+                **{name: text or None for name, text in known.items()},
+                "attempts": outcome.attempts,
+            }
+        case Rejected():
+            said = {"reason": outcome.reason, "http_status": outcome.status, "details": dict(outcome.details)}
+            return {"status": "error", "kind": "rejected", **said, "attempts": outcome.attempts}
+        case Unauthorized():
+            said = {"reason": outcome.reason, "http_status": outcome.status}
+            return {"status": "error", "kind": "unauthorized", **said, "attempts": outcome.attempts}
+    return {"status": "error", "kind": "unavailable", "reason": outcome.reason, "attempts": outcome.attempts}
+
+
 Outcome = Published | Duplicate | Rejected | Unauthorized | Unavailable

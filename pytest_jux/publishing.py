@@ -5,20 +5,21 @@ from __future__ import annotations
 import datetime as dt
 import queue
 import threading
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from pytest_jux.api_client import JuxAPIClient
 from pytest_jux.canonicalizer import canonical_hash
 from pytest_jux.config import Layer
 from pytest_jux.credentials import read_api_key, read_passphrase
 from pytest_jux.errors import JuxError, StorageError
+from pytest_jux.inventory import Status
 from pytest_jux.outcomes import Duplicate, Outcome, Published, Rejected, Unauthorized, Unavailable
+from pytest_jux.records import Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
     from pytest_jux.config import Settings
-    from pytest_jux.records import Waiting
     from pytest_jux.storage import ReportStorage
 
 _Item = TypeVar("_Item")
@@ -31,11 +32,47 @@ _PATIENCE = 3  # reports in a row that the server fails to take
 
 
 class Sent(NamedTuple):
-    """What came of one entry: an outcome, an error of ours, or neither, if somebody else was sending it."""
+    """What came of one entry: an outcome, an error of ours, or neither, if somebody else was sending it.
+
+    With both, the outcome could not be recorded, so that the report still waits.
+    """
 
     canonical_hash: str
     outcome: Outcome | None = None
     error: JuxError | None = None
+
+    @property
+    def status(self) -> Literal["published", "rejected", "failed", "skipped"]:
+        """What that means for the report; `skipped`: somebody else was sending it."""
+        match self:
+            case Sent(outcome=None, error=None):
+                return "skipped"
+            case Sent(outcome=Published() | Duplicate(), error=None):
+                return "published"
+            case Sent(outcome=Rejected(), error=None):
+                return "rejected"
+        return "failed"
+
+
+class NotRecorded(StorageError):
+    """A report was sent, but what came of it, `outcome`, could not be recorded; it waits as before."""
+
+    def __init__(self, outcome: Outcome, problem: StorageError) -> None:
+        super().__init__(problem.path, problem.action, problem.reason)
+        self.outcome = outcome
+        if isinstance(outcome, (Published, Duplicate)):
+            known = "the server has the report"
+        else:
+            refused = "the server refuses the report: " if isinstance(outcome, Rejected) else ""
+            known = f"{refused}{outcome.reason}"
+        self.args = (f"{known}, but that cannot be recorded: {problem}",)
+
+
+class Chosen(NamedTuple):
+    """What of a queue is to be sent to a server, in this order, and how many others wait for which other server."""
+
+    entries: list[Waiting]
+    left: Mapping[str, int]
 
 
 def configured_client(
@@ -77,7 +114,8 @@ def publish_entry(
     published; `deadline` is in seconds.
 
     Raises:
-        StorageError: the report or the record of its outcome cannot be read or written; it still waits.
+        NotRecorded: it was sent, but the store cannot be written to; it still waits.
+        StorageError: it cannot be read, and was not sent; it still waits.
         ReportError: what waits is no report any more.
     """
     with storage.claim(identity) as is_ours:
@@ -89,23 +127,83 @@ def publish_entry(
         outcome = client.publish(
             data, sent_metadata(storage.waiting_metadata(identity)), canonical_hash=identity, deadline=deadline
         )
-        match outcome:
-            case Published() | Duplicate():
-                storage.mark_published(identity, {"id": outcome.id, "url": outcome.url, "message": outcome.message})
-            case Rejected():
-                reason = {"status": outcome.status, "error": outcome.reason, "details": dict(outcome.details)}
-                storage.mark_rejected(identity, reason)
-            case Unauthorized() | Unavailable():
-                wanted = outcome.retry_after if isinstance(outcome, Unavailable) else None
-                storage.note_attempt(identity, outcome.reason, next_attempt_at=_next(storage.entry(identity), wanted))
+        try:
+            _record(storage, identity, outcome)
+        except StorageError as problem:
+            raise NotRecorded(outcome, problem) from None
     return outcome
 
 
-def push(storage: ReportStorage, client: JuxAPIClient, identities: Iterable[str], *, jobs: int = 1) -> Iterator[Sent]:
+def _record(storage: ReportStorage, identity: str, outcome: Outcome) -> None:
+    match outcome:
+        case Published() | Duplicate():
+            storage.mark_published(identity, {"id": outcome.id, "url": outcome.url, "message": outcome.message})
+        case Rejected():
+            reason = {"status": outcome.status, "error": outcome.reason, "details": dict(outcome.details)}
+            storage.mark_rejected(identity, reason)
+        case Unauthorized() | Unavailable():
+            wanted = outcome.retry_after if isinstance(outcome, Unavailable) else None
+            storage.note_attempt(identity, outcome.reason, next_attempt_at=_next(storage.entry(identity), wanted))
+
+
+def refused(storage: ReportStorage) -> list[Waiting]:
+    """Return what the server has refused for good, as if it waited."""
+
+    def entry(identity: str) -> Waiting:
+        known = {**storage.answer(identity), "metadata": storage.metadata(identity), "attempts": 0}
+        return Waiting.of(identity, known)
+
+    return [entry(report.canonical_hash) for report in storage.list(statuses=[Status.REJECTED])]
+
+
+def in_order(entries: Iterable[Waiting]) -> list[Waiting]:
+    """Return entries in the order in which to send them: oldest first, but what has failed three times comes last.
+
+    So reports that a server cannot cope with do not hold up the others.
+    """
+    return sorted(entries, key=lambda entry: (entry.attempts >= _PATIENCE, entry.queued_at))
+
+
+def choose(
+    entries: Iterable[Waiting],
+    url: str,
+    project: Callable[[], str],
+    *,
+    any_server: bool = False,
+    limit: int | None = None,
+) -> Chosen:
+    """Return which entries may be sent to the server at `url`, at most `limit`, and how many are meant for others.
+
+    An entry may be sent that was queued for this server or for none, or that is of this project; `project` is asked
+    for its name only when that matters. With `any_server`, all may.
+    """
+    sent: list[Waiting] = []
+    left: dict[str, int] = {}
+    ours: str | None = None
+    for entry in entries:
+        if not (any_server or entry.api_url in {"", url}):
+            if entry.project and ours is None:
+                ours = project()
+            if not entry.project or entry.project != ours:
+                left[entry.api_url] = left.get(entry.api_url, 0) + 1
+                continue
+        sent.append(entry)
+    return Chosen(sent[:limit], left)
+
+
+def push(
+    storage: ReportStorage,
+    client: JuxAPIClient,
+    identities: Iterable[str],
+    *,
+    jobs: int = 1,
+    rejected: Container[str] = (),
+) -> Iterator[Sent]:
     """Send reports that wait, and give what came of each; those not given were not tried, because it was no use.
 
     It is no use if the server cannot be reached, does not take the key or is none of ours, and after three reports in
-    a row that it fails to take.
+    a row that it fails to take, or for which that cannot be recorded. Those among `rejected` that the server has
+    refused before are queued again when it is their turn.
     """
     patience = Patience()
 
@@ -113,7 +211,12 @@ def push(storage: ReportStorage, client: JuxAPIClient, identities: Iterable[str]
         if patience.is_over:
             return None
         try:
+            if identity in rejected and storage.find(identity).status is Status.REJECTED:
+                storage.requeue(identity)
             outcome = publish_entry(storage, client, identity)
+        except NotRecorded as error:
+            patience.learn(error.outcome, is_recorded=False)
+            return Sent(identity, error.outcome, error)
         except JuxError as error:
             return Sent(identity, error=error)
         patience.learn(outcome)
@@ -156,19 +259,21 @@ class Patience:
         self._failures = 0
         self._lock = threading.Lock()
 
-    def learn(self, outcome: Outcome | None) -> None:
-        """Take notice of what came of a report."""
+    def learn(self, outcome: Outcome | None, *, is_recorded: bool = True) -> None:
+        """Take notice of what came of a report, and of whether that could be recorded."""
         with self._lock:
             match outcome:
                 case None:
                     return
                 case Unavailable(is_passing=True, is_answered=True) | Unauthorized(status=403):
                     self._failures += 1  # which may be about this report
-                    self.is_over |= self._failures >= _PATIENCE
                 case Unavailable() | Unauthorized():
                     self.is_over = True
-                case _:
+                case _ if is_recorded:
                     self._failures = 0
+                case _:
+                    self._failures += 1
+            self.is_over |= self._failures >= _PATIENCE
 
 
 def each(function: Callable[[_Item], _Result], items: Iterable[_Item], jobs: int) -> Iterator[_Result]:

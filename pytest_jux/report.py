@@ -106,6 +106,12 @@ class Report:
         return dict(next((suite.properties for suite in self.suites if suite.properties), ()))
 
 
+def properties_of(root: etree._Element) -> dict[str, str]:
+    """Return `read(root).properties`, without reading the cases."""
+    suites = (dict(_properties(suite)) for suite in root.iter("{*}testsuite", "{*}testsuites"))
+    return next((found for found in suites if found), {})
+
+
 def read(root: etree._Element) -> Report:
     """Return what the report under `root` (see `parse`) says."""
     suites, time = _read_suites(root)

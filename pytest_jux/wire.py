@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from pytest_jux import __version__
 from pytest_jux.errors import JuxError
 from pytest_jux.gate import declared_encoding
 
@@ -77,6 +78,16 @@ def report_bytes(text: str) -> bytes:
     """Return the bytes of a report that was sent as text; raises UnicodeError or LookupError if there are none."""
     head = text[:1024].encode("ascii", "replace").removeprefix(b"?" if text.startswith(_BOM) else b"")
     return text.encode(declared_encoding(head))
+
+
+def request_headers(canonical_hash: str) -> dict[str, str]:
+    """Return the headers of `POST /api/v1/reports`, without the one that shows who asks."""
+    return {
+        "Content-Type": "application/json",
+        "Accept": "application/json",
+        "Idempotency-Key": canonical_hash,
+        "User-Agent": f"pytest-jux/{__version__}",
+    }
 
 
 def request_body(data: bytes, canonical_hash: str, metadata: Mapping[str, Any] | None = None) -> bytes:

@@ -161,6 +161,7 @@ def _described(storage: ReportStorage, stored: StoredReport, found: Examination 
     """Return a report with all that is known about it as JSON values."""
     import dataclasses
 
+    from pytest_jux.commands._cache_text import answer_of
     from pytest_jux.commands.verify import describe
 
     report = found.report if found else None
@@ -172,7 +173,7 @@ def _described(storage: ReportStorage, stored: StoredReport, found: Examination 
         "path": str(stored.path),
         "intact": not damage,
         "damage": damage or None,
-        "answer": storage.answer(stored.canonical_hash),
+        "answer": answer_of(storage, stored.canonical_hash),
         "metadata": storage.metadata(stored.canonical_hash),
         "signature": describe(found) if found else None,
         "summary": report.summary.to_dict() if report else None,

@@ -42,6 +42,7 @@ class Row(NamedTuple):
     summary: Mapping[str, Any] | None
     project: str
     signed: bool | None
+    queue: Mapping[str, Any] | None = None  # what the queue knows of it, where it waits
 
     @property
     def failed(self) -> int:
@@ -63,6 +64,7 @@ class Row(NamedTuple):
             "signed": self.signed,
             "project": self.project or None,
             "summary": self.summary,
+            "queue": self.queue,
         }
 
 
@@ -86,6 +88,7 @@ def _row_of(storage: ReportStorage, report: StoredReport) -> Row:
         summary if _is_summary(summary) else None,
         project if isinstance(project, str) else "",
         signed if isinstance(signed, bool) else None,
+        answer_of(storage, report.canonical_hash) if report.status == "queued" else None,
     )
 
 
@@ -147,6 +150,13 @@ def _unambiguous(hashes: set[str], digits: int, storage: ReportStorage) -> int:
     return digits
 
 
+def abbreviations(hashes: Iterable[str], storage: ReportStorage) -> dict[str, str]:
+    """Return hashes as a list shows them, `sha256:def456abc123...`, in as many digits as tell them apart."""
+    known = set(hashes)
+    end = len(_PREFIX) + _unambiguous(known, _DIGITS, storage)
+    return {hash_: f"{hash_[:end]}..." for hash_ in known}
+
+
 def _clipped(text: str, width: int) -> str:
     """Return as much of a text as fits into so many columns of a terminal."""
     end = 0
@@ -168,7 +178,8 @@ def report_lines(
     metadata = storage.metadata(stored.canonical_hash)
     yield stored.canonical_hash, None
     yield f"Status: {stored.status}", None
-    for name, value in flattened(storage.answer(stored.canonical_hash)):
+    answer = answer_of(storage, stored.canonical_hash)
+    for name, value in _waiting(answer) if stored.status == "queued" else flattened(answer):
         yield f"  {name}: {_short(value, everything)}", None
     yield f"Stored: {stored.stored_at:{_TIME}} UTC, {show_size(stored.size)}", None
     yield f"File: {stored.path}", None
@@ -187,6 +198,48 @@ def report_lines(
         flaky = f" ({summary.flaky:,} flaky)" if summary.flaky else ""
         counts = f"{failed:,} failed, {summary.skipped:,} skipped, {summary.passed:,} passed{flaky}"
         yield f"{_tests(summary.tests)}: {counts} in {summary.time:.3f} s", "red" if failed else None
+
+
+def answer_of(storage: ReportStorage, canonical_hash: str) -> dict[str, Any]:
+    """Return what is recorded of a report's publication, as `ReportStorage.answer`, without secrets in addresses."""
+    answer = storage.answer(canonical_hash)
+    if isinstance(answer.get("api_url"), str):
+        answer["api_url"] = server_of(answer["api_url"])
+    return answer
+
+
+def server_of(url: str) -> str:
+    """Return the address of an API without what may be secret in it: user, password, query and fragment."""
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an address that is no URL"
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def _waiting(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Give what the queue knows of a report, for people."""
+    yield "Waits for", _text(entry.get("api_url") or "any server")
+    yield "Queued", _moment(entry.get("queued_at"))
+    attempts = entry.get("attempts")
+    if not attempts:
+        return
+    yield "Failed attempts", f"{_text(attempts)}, last {_moment(entry.get('last_attempt_at'))}"
+    yield "Last error", _text(entry.get("last_error"))
+    if entry.get("next_attempt_at"):
+        yield "Next attempt", f"after {_moment(entry.get('next_attempt_at'))}, or at once with jux-cache push"
+
+
+def _moment(text: object) -> str:
+    """Return a time of a record as lists show it, in UTC."""
+    import datetime as dt
+
+    try:
+        return f"{dt.datetime.fromisoformat(str(text)).astimezone(dt.UTC):{_TIME}} UTC"
+    except (ValueError, OverflowError):
+        return "at an unknown time"
 
 
 def flattened(facts: Mapping[str, Any]) -> list[tuple[str, str]]:

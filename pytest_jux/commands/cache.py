@@ -12,6 +12,7 @@ _SUBCOMMANDS = {
     "stats": "_cache_reports:stats",
     "clean": "_cache_care:clean",
     "verify": "_cache_care:verify",
+    "push": "_cache_push:push",
     "add": "_cache_transfer:add",
     "export": "_cache_transfer:export",
     "import": "_cache_transfer:import_",
@@ -31,6 +32,7 @@ def command() -> None:
       jux-cache show sha256:abc123def456...
       jux-cache clean --days 30 --dry-run
       jux-cache verify --cert signing_key.crt
+      jux-cache push
 
     Exit codes: 0 done, 1 failed or a problem was found, 64 usage error.
     """

@@ -12,8 +12,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from publishing.authorities import authority_file, server_side
 from publishing.behaviours import later
-from publishing.hostile import RecordingServer, answers, canonical_hash_of, resets, stores, whole_answer
+from publishing.hostile import RecordingServer, answers, canonical_hash_of, resets, stores, unencrypted, whole_answer
 from publishing.stages import KEY
 
 from pytest_jux.api_client import JuxAPIClient
@@ -251,6 +252,28 @@ def test_threads_that_hang_do_not_hold_up_each_other(client_of):
         outcomes = list(pool.map(client.publish, [numbered_report(number) for number in range(8)]))
         assert time.monotonic() - start < 3.0
         assert {type(outcome) for outcome in outcomes} == {Unavailable}
+
+
+def test_a_handshake_that_hangs_does_not_hold_up_other_threads(tmp_path):
+    """The second caller has little time, the first has much and is stuck; both are at the same server."""
+
+    def publish(deadline):
+        start = time.monotonic()
+        outcome = client.publish(numbered_report(1), deadline=deadline)
+        return outcome, time.monotonic() - start
+
+    silent = unencrypted(lambda line: line.listen())
+    with (
+        RecordingServer(silent, tls=server_side()) as server,
+        JuxAPIClient(server.url, ca=authority_file(tmp_path), connect_timeout=6, retries=0, connections=2) as client,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        first = pool.submit(publish, 5.0)
+        server.wait_for(lambda one: one.received)
+        outcome, seconds = publish(0.5)
+        assert isinstance(outcome, Unavailable)
+        assert seconds < 2.5
+        assert isinstance(first.result()[0], Unavailable)
 
 
 @pytest.mark.parametrize("key", ["two\nlines", "tab\there", "caf\u00e9", "\u200bzero", "", "   ", "nul\0", "\x1b[2J"])

@@ -1,0 +1,125 @@
+"""jux-publish: send signed reports to the Jux API server."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pytest_jux.commands import _cli, _completion
+from pytest_jux.commands._api_options import api_options, load_api_settings
+
+if TYPE_CHECKING:
+    from pytest_jux.config import Settings
+    from pytest_jux.storage import ReportStorage
+
+_DUPLICATE = 2
+
+
+@click.command("publish", context_settings=_cli.CONTEXT)
+@click.argument("files", nargs=-1, metavar="[FILE|DIR|GLOB]...", shell_complete=_completion.files)
+@click.option(
+    "-i",
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="FILE",
+    shell_complete=_completion.files,
+    help="A report to publish; - is standard input.",
+)
+@api_options
+@click.option("--allow-unsigned", is_flag=True, help="Send reports without a signature, too.")
+@click.option("--duplicate-ok", is_flag=True, help="Exit with 0 if the server has a report already.")
+@click.option("--dry-run", is_flag=True, help="Send nothing; show what would be sent. Needs no server and no key.")
+@click.option("--jobs", type=click.IntRange(1, 64), default=4, metavar="N", help="Send so many at a time [default: 4].")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: an object for one report, a list for many.")
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+@click.option("-v", "--verbose", is_flag=True, help="Print hash, address and attempts, too.")
+@_cli.version_option
+def command(
+    files: tuple[str, ...],
+    inputs: tuple[str, ...],
+    allow_unsigned: bool,
+    duplicate_ok: bool,
+    dry_run: bool,
+    jobs: int,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **api: Any,  # noqa: ANN401 - the options of the API
+) -> int:
+    """Publish signed JUnit XML reports to the Jux API server.
+
+    Of a directory all *.xml files are sent; a pattern in quotes works on every system. A report that is unsigned, or
+    that was changed after it was signed, is not sent.
+
+    \b
+    Examples:
+      jux-publish --input signed-report.xml --api-url https://jux.example.com/api/v1/reports
+      jux-publish 'build/reports/**/*.xml' --api-key-env JUX_TOKEN --duplicate-ok
+      jux-publish reports/ --dry-run
+      cat signed-report.xml | jux-publish --json
+
+    Exit codes: 0 published, 1 at least one was not, 2 the server had one already, 64 usage error.
+    """
+    from pytest_jux.commands._publish_text import show_plan
+    from pytest_jux.submission import is_several, named_files
+
+    if quiet and (as_json or verbose):
+        raise click.UsageError("--quiet prints nothing but errors; use it without --json and --verbose")
+    names = _cli.gather_inputs(files, inputs)
+    settings = load_api_settings(api)
+    if not settings["jux_api_url"] and not dry_run:
+        raise click.UsageError("no server given: use --api-url URL, or set jux_api_url")
+    paths = list(named_files(names))
+    is_one = len(names) == 1 and not is_several(names[0])
+    if dry_run:
+        return show_plan(paths, settings, allow_unsigned=allow_unsigned, as_json=as_json, is_one=is_one)
+    how = {"is_one": is_one, "as_json": as_json, "quiet": quiet, "verbose": verbose, "duplicate_ok": duplicate_ok}
+    return _publish(paths, settings, min(jobs, len(paths)), allow_unsigned=allow_unsigned, how=how)
+
+
+def _publish(paths: list[str], settings: Settings, jobs: int, *, allow_unsigned: bool, how: dict[str, bool]) -> int:
+    from pytest_jux.commands._publish_text import STATUSES, show_each, sum_of
+    from pytest_jux.publishing import configured_client
+    from pytest_jux.submission import submit
+
+    with configured_client(settings, is_command=True, connections=jobs) as client:
+        if client.is_exposed:
+            _cli.say("warning: the API is plain http:// to another machine: everybody on the way can read the key")
+        done = submit(
+            paths,
+            _cli.read_input,
+            client,
+            storage=_store(settings),
+            allow_unsigned=allow_unsigned,
+            project=settings["jux_project"] or "",
+            jobs=jobs,
+        )
+        rows = show_each(done, len(paths), **how)
+    order = {path: number for number, path in enumerate(paths)}
+    rows.sort(key=lambda row: order[row["file"]])
+    counts = {status: sum(row["status"] == status for row in rows) for status in STATUSES}
+    if how["as_json"]:
+        _cli.show_json(rows[0] if how["is_one"] else rows)
+    elif not how["is_one"] and not how["quiet"]:
+        _cli.show(sum_of(counts))
+    if counts["error"] or counts["not_tried"]:
+        return _cli.FAILED
+    return _DUPLICATE if counts["duplicate"] and not how["duplicate_ok"] else 0
+
+
+def _store(settings: Settings) -> ReportStorage | None:
+    """Return the report store, if there is one."""
+    from pytest_jux.errors import JuxError
+    from pytest_jux.storage import ReportStorage
+
+    try:
+        storage = ReportStorage(settings["jux_storage_path"])
+    except JuxError:
+        return None
+    return storage if os.path.isdir(storage.root) else None  # noqa: PTH112 - does not raise
+
+
+main = _cli.main_of(command, "jux-publish")
