@@ -6,10 +6,10 @@ import http
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_jux.config_values import MASK, without_userinfo
+from pytest_jux.config_values import MASK, Secret, without_userinfo
 from pytest_jux.outcomes import Duplicate, Outcome, Published, Rejected, Unauthorized, Unavailable
 from pytest_jux.text import visible
-from pytest_jux.wire import Answer, NotAnAnswer, page_of, read_answer
+from pytest_jux.wire import Answer, NotAnAnswer, page_of, read_answer, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,7 +45,7 @@ class Question:
     canonical_hash: str
     is_first: bool = True  # no earlier request can have brought the report to the server
     has_key: bool = False
-    secrets: tuple[str, ...] = ()
+    secrets: tuple[Secret, ...] = ()
 
 
 def outcome_of(reply: Reply, question: Question, retry_after: float | None = None) -> Outcome:
@@ -62,7 +62,7 @@ def outcome_of(reply: Reply, question: Question, retry_after: float | None = Non
     try:
         answer = _read(reply, question.secrets)
     except NotAnAnswer as found:
-        return _judge_status(reply, str(found))
+        return _judge_status(reply, str(found), has_key=question.has_key)
     return _judge(answer, reply, question)
 
 
@@ -84,11 +84,11 @@ def _judge(answer: Answer, reply: Reply, question: Question) -> Outcome:
     return _not_the_api(status, "JSON that names no report" if status in {200, 201, 409} else "")
 
 
-def _judge_status(reply: Reply, found: str) -> Outcome:
+def _judge_status(reply: Reply, found: str, *, has_key: bool) -> Outcome:
     """Judge a reply whose body is no JSON object, but `found`."""
     match reply.status:
         case 401 | 403:
-            return _unauthorized(reply.status, "", has_key=True)
+            return _unauthorized(reply.status, "", has_key=has_key)
         case 413:  # a proxy in front of the server says so without the API's words
             return Rejected(reply.status, f"the report is too large for the server ({_named(reply.status)})")
     return _not_the_api(reply.status, found)
@@ -122,21 +122,22 @@ def _not_the_api(status: int, found: str) -> Unavailable:
     return Unavailable(reason, is_passing=False, is_answered=True, hint=_WHOLE_ADDRESS)
 
 
-def _read(reply: Reply, secrets: tuple[str, ...]) -> Answer:
+def _read(reply: Reply, secrets: tuple[Secret, ...]) -> Answer:
     if reply.body is None:
         raise NotAnAnswer("an answer of more than 1 MB")
     answer = read_answer(reply.body)
-    texts = {name: _hide(getattr(answer, name), secrets) for name in ("id", "message", "error", "url")}
+    names = ("status", "id", "canonical_hash", "message", "error", "url")
+    texts = {name: shortened(_hide(getattr(answer, name), secrets)) for name in names}
     return replace(answer, **texts, details=_hide_all(answer.details, secrets, 0))
 
 
-def _hide(text: str, secrets: tuple[str, ...]) -> str:
+def _hide(text: str, secrets: tuple[Secret, ...]) -> str:
     for secret in secrets:
-        text = text.replace(secret, MASK)
+        text = text.replace(secret.reveal(), MASK)
     return text
 
 
-def _hide_all(value: Any, secrets: tuple[str, ...], depth: int) -> Any:  # noqa: ANN401 - JSON
+def _hide_all(value: Any, secrets: tuple[Secret, ...], depth: int) -> Any:  # noqa: ANN401 - JSON
     """Return JSON in which no secret is, and which is not nested deeper than anybody will read."""
     if depth > _DEEPEST:
         return "…"
@@ -144,7 +145,7 @@ def _hide_all(value: Any, secrets: tuple[str, ...], depth: int) -> Any:  # noqa:
         return {_hide(name, secrets): _hide_all(item, secrets, depth + 1) for name, item in value.items()}
     if isinstance(value, list):
         return [_hide_all(item, secrets, depth + 1) for item in value]
-    return _hide(value, secrets) if isinstance(value, str) else value
+    return shortened(_hide(value, secrets)) if isinstance(value, str) else value
 
 
 def _named(status: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http
 import random
+import re
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -144,7 +145,9 @@ class JuxAPIClient:
                 return exchange.deliver(call, question)
         except Abandoned:
             reason = f"no answer from {visible(self._transport.place)} within {seconds:.3g} s"
-            return exchange.last or Unavailable(reason, is_answered=call.is_sending, attempts=exchange.attempts)
+            last = exchange.last or Unavailable(reason)
+            sent = last.is_answered or call.is_sending
+            return replace(last, is_answered=sent, attempts=exchange.attempts)
 
 
 class _Packing:
@@ -160,7 +163,8 @@ class _Packing:
 
     def learn(self, reply: Reply) -> None:
         """Take notice of what the server says that it takes."""
-        if self._may_learn and "gzip" in reply.headers.get("accept-encoding", "").lower():
+        named = (part.strip() for part in reply.headers.get("accept-encoding", "").lower().split(","))
+        if self._may_learn and any(re.fullmatch(r"gzip\s*(;(?!\s*q=0(\.0*)?\s*$).*)?", part) for part in named):
             self._is_on = True
 
     def stop(self) -> None:
@@ -179,7 +183,7 @@ class _Exchange:
         self._transport = transport
         self._packing = packing
         self._body = body
-        self._headers = {name: v.reveal() if isinstance(v, Secret) else v for name, v in headers.items()}
+        self._headers = dict(headers)
         self._retry = Retry(retries, allowed_methods=None, backoff_factor=0.5, backoff_jitter=0.5)
 
     def deliver(self, call: Call, question: Question) -> Outcome:
@@ -233,33 +237,49 @@ class _Exchange:
 
 
 def _authorization(key: Secret | None, auth: str) -> dict[str, Secret]:
-    """Return the header that shows who asks; raises ClientMisconfigured for a key that cannot stand in one."""
+    """Return the header that shows who asks; raises ClientMisconfigured for a key that cannot stand in one.
+
+    No variable here holds the key as plain text: tracebacks may show variables.
+    """
     if key is None:
         return {}
+    problem, hint = _key_problem(key, auth)
+    if problem:
+        raise ClientMisconfigured(problem, hint)
+    return _header(key, auth)
+
+
+def _key_problem(key: Secret, auth: str) -> tuple[str, str]:
+    """Return what is wrong with a key, and the next step; empty texts if nothing is."""
     text = key.reveal().strip()
     if not text:
-        raise ClientMisconfigured("the API key is empty")
-    is_text = auth == "basic"  # which is encoded, so that any character can be in it
+        return "the API key is empty", ""
+    hint = "Was more copied than the key, or is it a file's whole content?"
     for character in text:
-        if not (character.isprintable() and (is_text or character.isascii())):
+        # In basic authentication it is encoded, so that any letter can be in it.
+        if not (character.isprintable() and (auth == "basic" or character.isascii())):
             kind = "a line break" if character in "\r\n" else "a character that is not printable ASCII"
-            hint = "Was more copied than the key, or is it a file's whole content?"
-            raise ClientMisconfigured(f"the API key has {kind} in it", hint)
+            return f"the API key has {kind} in it", hint
+    if auth == "basic" and ":" not in text:
+        return "for jux_api_auth = basic the API key must be user:password", ""
+    return "", ""
+
+
+def _header(key: Secret, auth: str) -> dict[str, Secret]:
+    text = key.reveal().strip()
     if auth == "bearer":
         return {"Authorization": Secret(f"Bearer {text}")}
     if auth == "basic":
-        if ":" not in text:
-            raise ClientMisconfigured("for jux_api_auth = basic the API key must be user:password")
         return {"Authorization": Secret(f"Basic {base64.b64encode(text.encode()).decode()}")}
     return {"X-API-Key": Secret(text)}
 
 
-def _never_shown(key: Secret | None, authorization: Mapping[str, Secret]) -> tuple[str, ...]:
-    """Return the texts that a server may repeat and that nobody may see."""
+def _never_shown(key: Secret | None, authorization: Mapping[str, Secret]) -> tuple[Secret, ...]:
+    """Return the texts that a server may repeat and that nobody may see, longest first."""
     if key is None:
         return ()
     sent = [value.reveal() for value in authorization.values()]
     texts = {key.reveal().strip(), *sent, *(text.partition(" ")[2] for text in sent)}
     if ":" in key.reveal():
         texts.add(key.reveal().partition(":")[2].strip())
-    return tuple(sorted((text for text in texts if text), key=len, reverse=True))
+    return tuple(Secret(text) for text in sorted(texts - {""}, key=len, reverse=True))

@@ -74,6 +74,8 @@ def _variable(name: str, environ: Mapping[str, str]) -> str:
 
 def _first_line(file: Path, what: str) -> bytes:
     line = read_file(file, _LONGEST_SECRET).split(b"\n", 1)[0].rstrip(b"\r")
+    if len(line) > _LONGEST_SECRET:
+        raise FileProblem(file, "use", f"its first line is too long for a {what}")
     if not line:
         raise FileProblem(file, "use", f"the {what} in its first line is empty")
     return line
@@ -85,7 +87,6 @@ def _from_keyring(url: str) -> str:
 
     try:
         import keyring  # noqa: PLC0415 - an extra, and slow to import
-        from keyring.errors import KeyringError  # noqa: PLC0415 - as above
     except ImportError:
         hint = "Install it with: pip install 'pytest-jux[keyring]'"
         raise ClientMisconfigured("jux_api_keyring needs the package keyring, which is not installed", hint) from None
@@ -95,7 +96,7 @@ def _from_keyring(url: str) -> str:
     def ask() -> None:
         try:
             found.append(keyring.get_password(KEYRING_SERVICE, url))
-        except KeyringError as error:
+        except Exception as error:  # noqa: BLE001 - a backend is somebody else's program
             failed.append(type(error).__name__)
 
     thread = threading.Thread(target=ask, name="jux-keyring", daemon=True)

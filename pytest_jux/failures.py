@@ -78,7 +78,10 @@ def _unanswered(error: Exception, cause: BaseException, route: Route) -> Transpo
 def _tls(cause: ssl.SSLError, place: str, *, is_sent: bool) -> TransportFailed:
     if isinstance(cause, ssl.SSLCertVerificationError):
         reason = f"the certificate of {place} is not trusted: {cause.verify_message}"
-        hint = "jux_api_ca names a file with the certificate of a private authority."
+        words = cause.verify_message
+        hint = "jux_api_ca names a file with the certificate of a private authority." if _is_unknown(words) else ""
+        if "expired" in words or "not yet valid" in words:
+            hint = "The server needs a new certificate, unless this machine's clock is wrong."
         return TransportFailed(reason, is_passing=False, hint=hint)
     reason = getattr(cause, "reason", "") or ""
     if reason in _NOT_TLS:
@@ -91,6 +94,11 @@ def _tls(cause: ssl.SSLError, place: str, *, is_sent: bool) -> TransportFailed:
     if is_sent:
         return TransportFailed(f"the connection to {place} broke: {_words(cause)}", is_answered=True)
     return TransportFailed(f"there is no TLS connection to {place}: {_words(cause)}")
+
+
+def _is_unknown(words: str) -> bool:
+    """Tell whether OpenSSL complains about an authority that it does not know."""
+    return "self-signed" in words or "self signed" in words or "issuer" in words
 
 
 def _proxy(cause: BaseException, route: Route) -> TransportFailed:

@@ -34,7 +34,7 @@ DEFAULT_LIMITS = Limits()
 # the characters that markup is made of; in others (UTF-16, UTF-7, ISO-2022-JP) a gate that looks at bytes is blind.
 # Those in which libxml2, iconv and Java read some bytes as different characters (Shift_JIS, EUC-JP, Big5, GBK,
 # windows-1255, ...) are left out: a signature would be valid for one tool and broken for another.
-_ENCODINGS = frozenset(
+ENCODINGS = frozenset(
     ["utf-8", "utf8", "us-ascii", "ascii", "koi8-r", "koi8-u", "gb2312", "euc-cn", "euc-kr"]
     + [f"{family}{part}" for family in ("iso-8859-", "iso_8859-") for part in (*range(1, 10), 13, 15)]
     + ["iso-8859-11", "iso-8859-16"]
@@ -195,7 +195,7 @@ def _check_declaration(data: bytes) -> None:
         raise ReportRefused(f"it is XML {visible(version.group(1)[:20].decode('ascii', 'replace'))}, not XML 1.0")
     encoding = re.search(_ENCODING, declaration.group(1))
     name = visible(encoding.group(1)[:40].decode("ascii", "replace")) if encoding else "UTF-8"
-    if name.lower() not in _ENCODINGS:
+    if name.lower() not in ENCODINGS:
         raise ReportRefused(f"its encoding is {name}; convert it to UTF-8")
     if has_bom and name.lower() not in {"utf-8", "utf8"}:  # some tools believe the one, some the other
         raise ReportRefused(f"it begins as UTF-8 (byte order mark), but says that its encoding is {name}")

@@ -46,12 +46,13 @@ def _is_excepted(no_proxy: str, host: str, port: int) -> bool:
 
 
 def _is_in(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int, entry: str) -> bool:
-    network, at = re.fullmatch(r"(?:\[(?P<v6>[^]]*)\]|(?P<v4>[^:]*))(?::(?P<port>\d+))?", entry), port
+    network = re.fullmatch(r"(?:\[(?P<v6>[^]]*)\]|(?P<v4>[^:]*))(?::(?P<port>\d{1,5}))?", entry)
     if network is not None:
-        at = int(network["port"] or port)
+        if int(network["port"] or port) != port:
+            return False
         entry = network["v6"] or network["v4"]
     try:
-        return at == port and address in ipaddress.ip_network(entry, strict=False)
+        return address in ipaddress.ip_network(entry, strict=False)
     except ValueError:
         return False
 

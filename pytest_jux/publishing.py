@@ -329,6 +329,6 @@ _OURS = frozenset({"summary", "stored_at", "canonical_hash", "signed"})
 
 def _next(entry: Waiting, wanted: float | None) -> str:
     """Return when to try again: the pause doubles with each failure, and is never shorter than the server wants."""
-    pause = min(_FIRST_PAUSE * 2.0 ** min(entry.attempts, 20), _LONGEST_PAUSE)
+    pause = min(_FIRST_PAUSE * 2.0 ** min(max(entry.attempts, 0), 20), _LONGEST_PAUSE)
     seconds = min(max(pause, wanted or 0.0), _LONGEST_WAIT)
     return (dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds)).isoformat(timespec="seconds")

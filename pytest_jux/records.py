@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SEAL, DIGEST = "record_sha256", "file_sha256"  # of a record itself, and of the bytes of its report
+_MOST_ATTEMPTS = 1_000_000  # more are damage
 LARGEST_RECORD = 10_000_000  # bytes; a larger one is none of ours
 # What stands in a report's place and is none: a link, a pipe, a directory.
 NOT_OURS = frozenset({errno.ELOOP, errno.EMLINK, errno.EINVAL})
@@ -38,7 +39,7 @@ class Waiting(NamedTuple):
         attempts = facts.get("attempts")
         return cls(
             canonical_hash,
-            attempts=attempts if isinstance(attempts, int) else 0,
+            attempts=min(max(attempts, 0), _MOST_ATTEMPTS) if isinstance(attempts, int) else 0,
             **{name: value for name, value in texts.items() if isinstance(value, str)},
         )
 

@@ -7,9 +7,11 @@ call at its deadline, and names are resolved in threads that nobody has to wait 
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import io
 import math
+import os
 import queue
 import socket
 import ssl
@@ -25,6 +27,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from pytest_jux.addresses import address_problem, is_address, is_exposed
 from pytest_jux.answers import Reply
+from pytest_jux.config_values import Secret
 from pytest_jux.errors import ClientMisconfigured
 from pytest_jux.failures import NO_PROXY, Route, explained, shown
 from pytest_jux.files import reason_of
@@ -161,8 +164,12 @@ class _Interruptible(_Connection):
         call = _this_thread.call
         connect = super()._new_conn
         connected = connect() if call is None or is_address(self.host) else _outside(connect, call)
-        self._line = connected.dup()
-        self._use()
+        try:
+            self._line = connected.dup()
+            self._use()
+        except BaseException:
+            connected.close()
+            raise
         return connected
 
     def request(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - urllib3's signature
@@ -273,7 +280,7 @@ class Transport:
         self._manager = _proxy_manager(self.proxy, context, options) if self.proxy else urllib3.PoolManager(**options)
         self._manager.pool_classes_by_scheme = _POOLS
 
-    def post(self, call: Call, body: bytes, headers: Mapping[str, str]) -> Reply:
+    def post(self, call: Call, body: bytes, headers: Mapping[str, str | Secret]) -> Reply:
         """Send one request and return its answer; redirects are answers like others.
 
         Raises:
@@ -293,10 +300,11 @@ class Transport:
                 preload_content=False,
                 # In blocks, so that a slow line is not taken for a dead one.
                 body=io.BytesIO(body),
-                headers={**headers, "Content-Length": str(len(body)), "Accept-Encoding": "identity"},
+                headers=_plain(headers) | {"Content-Length": str(len(body)), "Accept-Encoding": "identity"},
             )
             with contextlib.closing(response):
                 data = response.read(_LARGEST_ANSWER + 1)
+                call.check()  # what ends because the call was abandoned is not whole
                 is_whole = len(data) <= _LARGEST_ANSWER
                 if is_whole:
                     response.release_conn()
@@ -314,6 +322,10 @@ class Transport:
         self._manager.clear()
 
 
+def _plain(headers: Mapping[str, str | Secret]) -> dict[str, str]:
+    return {name: value.reveal() if isinstance(value, Secret) else value for name, value in headers.items()}
+
+
 def _checked_url(url: str) -> urllib3.util.Url:
     hint = "Give the whole address, such as https://jux.example.com/api/v1/reports."
     problem = address_problem(url)
@@ -329,18 +341,40 @@ def _checked_url(url: str) -> urllib3.util.Url:
 
 
 def _tls_context(security: Security) -> ssl.SSLContext:
+    """Return a context that makes a new one for each connection: truststore lets only one at a time use one."""
     import truststore  # noqa: PLC0415 - plain HTTP does not need it
 
-    context: ssl.SSLContext = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if security.ca is not None:
-        try:
-            context.load_verify_locations(cafile=security.ca)
-        except (OSError, ValueError) as error:  # SSLError is an OSError
-            reason = _file_reason(error, "it holds no certificate in PEM format")
-            raise ClientMisconfigured(f"cannot use {security.ca} as jux_api_ca: {reason}") from None
-    if security.client_cert is not None:
-        _load_client_certificate(context, security)
+    def make() -> ssl.SSLContext:
+        context: ssl.SSLContext = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.set_alpn_protocols(["http/1.1"])
+        if security.ca is not None:
+            _load_authority(context, security.ca)
+        if security.client_cert is not None:
+            _load_client_certificate(context, security)
+        return context
+
+    class PerConnection(truststore.SSLContext):
+        def wrap_socket(self, *arguments: Any, **options: Any) -> ssl.SSLSocket:  # noqa: ANN401 - ssl's signature
+            wrapped = make().wrap_socket(*arguments, **options)
+            if wrapped.version() is None:  # reset before the handshake, which ssl does not tell
+                wrapped.close()
+                raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+            return wrapped
+
+        def wrap_bio(self, *arguments: Any, **options: Any) -> ssl.SSLObject:  # noqa: ANN401 - as above
+            return make().wrap_bio(*arguments, **options)
+
+    make()  # what is wrong with the files is said at once
+    context: ssl.SSLContext = PerConnection(ssl.PROTOCOL_TLS_CLIENT)
     return context
+
+
+def _load_authority(context: ssl.SSLContext, ca: Path) -> None:
+    try:
+        context.load_verify_locations(cafile=ca)
+    except (OSError, ValueError) as error:  # SSLError is an OSError
+        reason = _file_reason(error, "it holds no certificate in PEM format")
+        raise ClientMisconfigured(f"cannot use {ca} as jux_api_ca: {reason}") from None
 
 
 def _load_client_certificate(context: ssl.SSLContext, security: Security) -> None:

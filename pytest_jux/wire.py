@@ -6,6 +6,7 @@ encodes it by the same rule, has the very bytes that were signed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from pytest_jux import __version__
 from pytest_jux.errors import JuxError
-from pytest_jux.gate import declared_encoding
+from pytest_jux.gate import ENCODINGS, declared_encoding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +56,7 @@ class Answer:
         said = self.details.get("reason") or self.details.get("message")
         detail = said if isinstance(said, str) else ""
         words = self.error or self.message
-        return f"{words} ({_short(detail)})" if words and detail and detail != words else words or _short(detail)
+        return f"{words} ({detail})" if words and detail and detail != words else words or detail
 
 
 def report_text(data: bytes) -> str:
@@ -65,17 +66,16 @@ def report_text(data: bytes) -> str:
         ReportUnsendable: the same bytes could not be made of it again.
     """
     encoding = declared_encoding(data)
-    try:
-        text = data.decode(encoding)
-        if report_bytes(text) == data:
-            return text
-    except (UnicodeError, LookupError):
-        pass
+    if encoding.lower() in ENCODINGS:
+        with contextlib.suppress(ValueError, LookupError):  # UnicodeError is a ValueError
+            text = data.decode(encoding)
+            if report_bytes(text) == data:
+                return text
     raise ReportUnsendable(encoding) from None
 
 
 def report_bytes(text: str) -> bytes:
-    """Return the bytes of a report that was sent as text; raises UnicodeError or LookupError if there are none."""
+    """Return the bytes of a report that was sent as text; raises ValueError or LookupError if there are none."""
     head = text[:1024].encode("ascii", "replace").removeprefix(b"?" if text.startswith(_BOM) else b"")
     return text.encode(declared_encoding(head))
 
@@ -142,13 +142,12 @@ def page_of(api_url: str, answer: Answer) -> str:
 def _text(value: object) -> str:
     """Return a text or a number as text; anything else says nothing."""
     if isinstance(value, str):
-        return _short(value)
+        return value.encode("utf-8", "replace").decode()  # JSON allows halves of characters
     return str(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 128 else ""
 
 
-def _short(text: str) -> str:
-    """Return a text that is not too long, and that can be written: JSON allows halves of characters."""
-    text = text[: _LONGEST_TEXT + 1].encode("utf-8", "replace").decode()
+def shortened(text: str) -> str:
+    """Return what a server says as it is shown and kept: not longer than anybody reads."""
     return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
 
 

@@ -10,7 +10,7 @@ import click
 from pytest_jux.commands import _cli
 from pytest_jux.commands._api_options import api_options, load_api_settings
 from pytest_jux.commands._cache_options import is_terminal, open_store, progress, store_options
-from pytest_jux.text import plural
+from pytest_jux.text import plural, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -68,8 +68,8 @@ def push(
         return configured_metadata(settings).project
 
     url = settings["jux_api_url"] or ""
-    if waiting and not url:
-        raise click.UsageError(_no_server(waiting))
+    if waiting:
+        _check_address(url, waiting)
     chosen = choose(waiting, url, project, any_server=any_server, limit=limit)
     if dry_run:
         _show_plan(storage, chosen, url, as_json=as_json)
@@ -85,12 +85,17 @@ def push(
     return _finish(storage, chosen, results, as_json=as_json)
 
 
-def _no_server(waiting: list[Waiting]) -> str:
+def _check_address(url: str, waiting: list[Waiting]) -> None:
+    """Raise a usage error where no server is known, or none can be at this address."""
+    from pytest_jux.addresses import address_problem
     from pytest_jux.commands._cache_text import server_of
 
-    servers = {server_of(entry.api_url) for entry in waiting if entry.api_url}
-    known = f", such as {servers.pop()}, for which they were queued" if len(servers) == 1 else ""
-    return f"no server given: use --api-url URL{known}, or set jux_api_url"
+    if not url:
+        servers = {server_of(entry.api_url) for entry in waiting if entry.api_url}
+        known = f" (these reports were queued for {servers.pop()})" if len(servers) == 1 else ""
+        raise click.UsageError(f"no server given: use --api-url URL, or set jux_api_url{known}")
+    if problem := address_problem(url):
+        raise click.UsageError(f"jux_api_url: {server_of(url)} {problem}")
 
 
 def _show_each(results: Iterable[Sent], storage: ReportStorage, identities: list[str], *, as_json: bool) -> list[Sent]:
@@ -166,8 +171,7 @@ def _row(sent: Sent, *, is_waiting: bool) -> dict[str, Any]:
     if sent.status == "skipped":  # what another process was sending may still wait
         return row | {"status": "busy" if is_waiting else "done_elsewhere"}
     if sent.outcome is not None:
-        row = to_dict(sent.outcome) | row
-        row["duplicate"] = isinstance(sent.outcome, Duplicate)
+        row |= to_dict(sent.outcome) | {"status": sent.status, "duplicate": isinstance(sent.outcome, Duplicate)}
     return row | ({} if sent.error is None else {"reason": str(sent.error)})
 
 
@@ -184,14 +188,16 @@ def _left(left: Mapping[str, int]) -> list[dict[str, Any]]:
 
 def _say_left(left: Mapping[str, int]) -> None:
     """Say what waits for other servers, and how to send it."""
+    import shlex
+
     for one in _left(left):
-        number, url = plural(one["reports"], "report"), one["api_url"]
-        hint = f"To send there: --api-url {url}; to send here what other projects left: --any-server"
+        number, url = plural(one["reports"], "report"), visible(one["api_url"])
+        hint = f"To send there: --api-url {shlex.quote(url)}; to send here what other projects left: --any-server"
         _cli.say(f"Left {number} of other projects, queued for {url}", hint)
 
 
 def _show_plan(storage: ReportStorage, chosen: Chosen, url: str, *, as_json: bool) -> None:
-    from pytest_jux.commands._cache_text import abbreviations, server_of
+    from pytest_jux.commands._cache_text import abbreviations, moment, server_of
 
     if as_json:
         rows = [{"canonical_hash": entry.canonical_hash, **_described(entry)} for entry in chosen.entries]
@@ -199,9 +205,10 @@ def _show_plan(storage: ReportStorage, chosen: Chosen, url: str, *, as_json: boo
         return
     shown = abbreviations([entry.canonical_hash for entry in chosen.entries], storage)
     for entry in chosen.entries:
-        facts = [entry.project, plural(entry.attempts, "failed attempt") if entry.attempts else ""]
+        facts = [entry.project, plural(entry.attempts, "failed attempt") if entry.attempts > 0 else ""]
         facts += [f"queued for {server_of(entry.api_url)}" if entry.api_url not in {"", url} else ""]
-        _cli.show(" | ".join([shown[entry.canonical_hash], entry.queued_at, *filter(None, facts)]))
+        line = [shown[entry.canonical_hash], f"queued {moment(entry.queued_at)}", *filter(None, facts)]
+        _cli.show(" | ".join(line))
     if chosen.entries:
         _cli.show(f"Would publish {plural(len(chosen.entries), 'report')} to {server_of(url)}")
     elif not chosen.left:

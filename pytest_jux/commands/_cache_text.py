@@ -56,6 +56,7 @@ class Row(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row as JSON values."""
+        queue = {"queue": self.queue} if self.queue else {}
         return {
             "canonical_hash": self.report.canonical_hash,
             "stored_at": self.report.stored_at.isoformat(),
@@ -64,8 +65,7 @@ class Row(NamedTuple):
             "signed": self.signed,
             "project": self.project or None,
             "summary": self.summary,
-            "queue": self.queue,
-        }
+        } | queue
 
 
 def rows_of(storage: ReportStorage, reports: Iterable[StoredReport]) -> Iterator[Row]:
@@ -222,17 +222,17 @@ def server_of(url: str) -> str:
 def _waiting(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Give what the queue knows of a report, for people."""
     yield "Waits for", _text(entry.get("api_url") or "any server")
-    yield "Queued", _moment(entry.get("queued_at"))
+    yield "Queued", moment(entry.get("queued_at"))
     attempts = entry.get("attempts")
     if not attempts:
         return
-    yield "Failed attempts", f"{_text(attempts)}, last {_moment(entry.get('last_attempt_at'))}"
+    yield "Failed attempts", f"{_text(attempts)}, last {moment(entry.get('last_attempt_at'))}"
     yield "Last error", _text(entry.get("last_error"))
     if entry.get("next_attempt_at"):
-        yield "Next attempt", f"after {_moment(entry.get('next_attempt_at'))}, or at once with jux-cache push"
+        yield "Next attempt", f"after {moment(entry.get('next_attempt_at'))}, or at once with jux-cache push"
 
 
-def _moment(text: object) -> str:
+def moment(text: object) -> str:
     """Return a time of a record as lists show it, in UTC."""
     import datetime as dt
 

@@ -6,7 +6,7 @@ import functools
 import gzip
 import json
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,7 @@ class Row:
     connect: float = 2.0
     read: float = 5.0
     retries: int = 1
+    is_variant: bool = False  # of another row, so that only the library is tried with it
 
     @property
     def outcomes(self) -> tuple[type, ...]:
@@ -263,18 +264,32 @@ def _status_rows() -> list[Row]:
         outcome = {409: Duplicate}.get(status, Published)
         rows.append(Row(f"{status} in the words of the API", (says(_as_it_is, status),), outcome))
         for name, body in bodies.items():
-            rows.append(Row(f"{status}, {name}", (answers(status, body),), says="not the Jux API", **_NOT_OURS))
+            rows.append(
+                Row(
+                    f"{status}, {name}",
+                    (answers(status, body),),
+                    says="not the Jux API",
+                    is_variant=name != "HTML",
+                    **_NOT_OURS,
+                )
+            )
     for status in (400, 415, 422):
         rows.append(Row(f"{status}, JSON", (answers(status, ERROR),), Rejected, says="It is refused"))
         rows += [
-            Row(f"{status}, {name}", (answers(status, bodies[name]),), says="not the Jux API", **_NOT_OURS)
+            Row(
+                f"{status}, {name}",
+                (answers(status, bodies[name]),),
+                says="not the Jux API",
+                is_variant=name != "HTML",
+                **_NOT_OURS,
+            )
             for name in ("no body", "HTML")
         ]
     for name, body in bodies.items():
         rows.append(Row(f"413, {name}", (answers(413, body),), Rejected))
         rows += [Row(f"{status}, {name}", (answers(status, body),), Unauthorized) for status in (401, 403)]
         retries = 1 if body == ERROR else 0
-        passing = {**_PASSING, "retries": retries, "requests": (retries + 1, retries + 1)}
+        passing = {**_PASSING, "retries": retries, "requests": (retries + 1, retries + 1), "is_variant": not retries}
         rows += [
             Row(f"{status}, {name}", (answers(status, body),), says=str(status), **passing)
             for status in (408, 425, 429, 500, 502, 503, 504)
@@ -282,7 +297,14 @@ def _status_rows() -> list[Row]:
     for status in (202, 204, 205, 206, 402, 404, 405, 407, 410, 418, 421, 426, 431, 451, 501, 505, 511, 599, 999):
         body = b"" if status in {204, 205} else ERROR
         answered = {"is_answered": None} if status == 407 else {}
-        rows.append(Row(f"{status}, nothing the API says", (answers(status, body),), **{**_NOT_OURS, **answered}))
+        rows.append(
+            Row(
+                f"{status}, nothing the API says",
+                (answers(status, body),),
+                is_variant=status not in {204, 404, 407, 999},
+                **{**_NOT_OURS, **answered},
+            )
+        )
     rows += [
         Row("101, other protocol", (raw(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n", "listen"),), **_NOT_OURS),
         Row("401 with a challenge", (answers(401, b"", {"WWW-Authenticate": 'Basic realm="x"'}),), Unauthorized),
@@ -350,31 +372,34 @@ def _retry_after_rows() -> list[Row]:
         settings: dict[str, Any] = {**_PASSING, "requests": ONE, "deadline": 3.0}
         return Row(f"Retry-After {name}", (later(value), stores), **settings)
 
-    return [
-        then_stores("0", "0"),
-        then_stores("1", "1"),
+    odd = [
         then_stores("1 with 429", "1", 429),
-        then_stores("of a date soon", date(seconds=2)),
-        then_stores("of a date that is over", date(days=-1)),
-        then_stores("of nonsense", "when the cows come home"),
         then_stores("of nothing", ""),
         then_stores("of less than nothing", "-5"),
         then_stores("of a fraction", "0.5"),
         then_stores("of a date that does not exist", "Mon, 99 Foo 2026 99:99:99 GMT"),
+        Row("Retry-After with a number of other digits", (later("\xb2"), stores), Published, requests=TWO),
+    ]
+    return [
+        *(replace(row, is_variant=True) for row in odd),
+        then_stores("0", "0"),
+        then_stores("1", "1"),
+        then_stores("of a date soon", date(seconds=2)),
+        then_stores("of a date that is over", date(days=-1)),
+        then_stores("of nonsense", "when the cows come home"),
         in_vain("5 of 3", "5"),
         in_vain("3600", "3600"),
         in_vain("of a date in an hour", date(hours=1)),
         Row("Retry-After of 10,000 digits", (later("9" * 10_000), stores), (Published, Unavailable), requests=SOME),
         in_vain("of 12 digits", "9" * 12),
         Row("Retry-After of 300 digits", (later("9" * 300), stores), (Published, Unavailable), requests=SOME),
-        Row("Retry-After with a number of other digits", (later("\xb2"), stores), Published, requests=TWO),
     ]
 
 
 def _connection_rows() -> list[Row]:
     rows = []
     for ending, verb in (("hang_up", "closes"), ("close", "closes at once"), ("reset", "resets")):
-        rows += [
+        found = [
             Row(f"{verb} after accepting", (at_once(ending),), **_BROKEN),
             Row(f"{verb} in the request's header", (after(20, ending),), **_BROKEN),
             Row(f"{verb} in the request's body", (in_the_body(ending),), size=LARGE, **_BROKEN),
@@ -383,6 +408,7 @@ def _connection_rows() -> list[Row]:
             Row(f"{verb} in the body", (raw(_HEAD % 500 + _JSON[:-2], ending),), **_BROKEN),
             Row(f"{verb} after accepting, once", (at_once(ending), stores), Published, requests=TWO),
         ]
+        rows += [replace(row, is_variant=ending == "close") for row in found]
     chunked = _OK + b"Transfer-Encoding: chunked\r\n\r\n"
     return [
         *rows,
@@ -520,7 +546,12 @@ def _answer_rows() -> list[Row]:
         for name, value in odd.items()
     ]
     rows += [
-        Row(f"the id is {name}, and no hash", (answers(201, {"status": "created", "id": value}),), **not_ours)
+        Row(
+            f"the id is {name}, and no hash",
+            (answers(201, {"status": "created", "id": value}),),
+            is_variant=True,
+            **not_ours,
+        )
         for name, value in odd.items()
     ]
     texts = {

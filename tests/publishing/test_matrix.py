@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import time
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ START = 3.0  # seconds for a process to start on a busy machine; no promise
 MEMORY = 250_000_000  # bytes
 DONE, FAILED = 0, 1
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+each_main_row = pytest.mark.parametrize("row", [row for row in ROWS if not row.is_variant], ids=lambda row: row.name)
 
 
 def check_requests(row: Row, stage: Stage) -> None:
@@ -40,9 +42,15 @@ def check_command(row: Row, stage: Stage, done: Done) -> None:
     assert "Traceback" not in said
     assert KEY not in said
     assert not set(said) & {"\x1b", "\x07", "\x85", "\u202e", "\r"}
-    assert all(len(line) < 1000 for line in said.splitlines())
+    assert all(len(line) < 2500 for line in said.splitlines())
+    assert len(sentences(done.err)) == (done.code == FAILED), done.err
     check_requests(row, stage)
     stage.check_secrets()
+
+
+def sentences(err: str) -> list[str]:
+    """Return what a command says went wrong, without the hints below and the warnings above."""
+    return [line for line in err.splitlines() if not line.startswith(("  ", "warning: "))]
 
 
 def environ_of(row: Row, stage: Stage) -> dict[str, str]:
@@ -84,9 +92,11 @@ def test_library(row, tmp_path, report_of_size, monkeypatch):
         assert identity in stage.server.reports or not isinstance(outcome, Published | Duplicate)
         check_requests(row, stage)
         stage.check_secrets()
+        if row.place.startswith("TLS"):
+            gc.collect()  # a socket that was left open is to be found here, not in another test
 
 
-@each_row
+@each_main_row
 def test_publish_command(row, tmp_path, report_of_size, run):
     data, identity = report_of_size(row.size)
     path = tmp_path / "report.xml"
@@ -99,7 +109,7 @@ def test_publish_command(row, tmp_path, report_of_size, run):
         check_command(row, stage, done)
 
 
-@each_row
+@each_main_row
 def test_push_command(row, tmp_path, report_of_size, run):
     data, identity = report_of_size(row.size)
     storage = ReportStorage(tmp_path / "store")
