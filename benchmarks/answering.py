@@ -58,9 +58,10 @@ class _Line:
             self.expected = end + len(_END) + (int(length[1]) if length else 0)
         if self.expected and len(self.seen) >= self.expected:
             named = _HASH.search(self.seen, 0, self.seen.find(_END))
+            canonical_hash = named[1].decode() if named else ""
             del self.seen[: self.expected]
             self.expected = 0
-            self.line.sendall(_created(named[1].decode() if named else ""))
+            self.line.sendall(_created(canonical_hash))
         return bool(block)
 
 

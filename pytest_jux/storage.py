@@ -179,7 +179,7 @@ class ReportStorage:
         except Busy:
             held = None
         except OSError as error:
-            raise StorageError(record, "read", reason_of(error)) from None
+            raise StorageError(record, "lock", reason_of(error)) from None
         if held is None:
             yield False
             return
@@ -225,9 +225,12 @@ class ReportStorage:
             self._drop_claimed(identity)
 
     def requeue(self, identity: str) -> None:
-        """Let a report that was rejected wait to be published again."""
+        """Let a report that was rejected wait to be published again; if it no longer is, nothing happens."""
         record = self.queue / f"{_file_name(identity)}.json"
         with self._changing(identity, "queue", record, self.queue):
+            if not os.path.lexists(self.rejected / record.name):
+                self.find(identity)  # raises if it never was in the store
+                return
             known = read_for_update(self.rejected / record.name, identity)
             facts = {"canonical_hash": identity, "queued_at": now(), "attempts": 0}
             facts |= {name: known[name] for name in ("metadata", "api_url") if name in known}

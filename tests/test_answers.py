@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_jux.answers import Question, Reply, outcome_of
+from pytest_jux.config_values import Secret
 from pytest_jux.outcomes import Duplicate, Published, Rejected, Unauthorized, Unavailable, to_dict
 
 URL = "https://jux.example.com/api/v1/reports"
@@ -138,6 +139,11 @@ def test_a_refusal_in_foreign_words_is_not_the_apis(status, body):
     assert not outcome.is_passing
 
 
+def test_halves_of_characters_become_question_marks():
+    outcome = judge(400, rb'{"error": "a\ud800", "details": {"reason": "\udfff!", "\ud800": ["\udcff"]}}')
+    assert outcome == Rejected(400, "a? (?!)", {"reason": "?!", "?": ["?"]})
+
+
 def test_details_are_not_deeper_than_anybody_reads():
     details = {"a": 1}
     for _ in range(500):
@@ -244,7 +250,7 @@ def test_a_target_is_shown_short_harmless_and_without_a_password():
 # --- secrets ---------------------------------------------------------------------------------------------------------
 
 KEY = "k3y-that-nobody-may-see-0123456789"
-KNOWING = replace(QUESTION, has_key=True, secrets=(f"Bearer {KEY}", KEY))
+KNOWING = replace(QUESTION, has_key=True, secrets=(Secret(f"Bearer {KEY}"), Secret(KEY)))
 _TEXTS = ("status", "id", "canonical_hash", "message", "error", "url")
 
 
@@ -276,6 +282,13 @@ def test_a_key_is_not_shown_in_part_either(cut, name):
     assert KEY[:8] not in shown(outcome)
 
 
+def test_long_texts_are_cut():
+    said = {"error": "e" * 5000, "details": {"reason": "r" * 5000, "more": ["m" * 5000]}}
+    outcome = judge(400, said)
+    assert outcome.reason == "e" * 2000 + "… (" + "r" * 2000 + "…)"
+    assert outcome.details["more"] == ["m" * 2000 + "…"]
+
+
 def test_a_key_across_the_end_of_a_hash_is_not_shown_in_part():
     outcome = judge(201, {"id": "7", "canonical_hash": "x" * 60 + KEY}, KNOWING)
     assert KEY[:8] not in shown(outcome)
@@ -292,7 +305,7 @@ def test_a_question_does_not_show_its_secrets():
 
 
 _ECHOES = st.sampled_from([KEY, f"Bearer {KEY}", f"<{KEY}>", f"{KEY}{KEY}", KEY[:-1], "x" * 1980 + KEY])
-_LEAVES = _ECHOES | st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+_LEAVES = _ECHOES | st.text(st.characters()) | st.none() | st.booleans() | st.integers() | st.floats()
 _ANY = st.recursive(
     _LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_ECHOES | st.text(), inner, max_size=3)
 )
@@ -312,7 +325,7 @@ def test_any_answer_is_an_outcome_and_shows_no_secret(status, body, location, is
     assert isinstance(outcome, Published | Duplicate | Rejected | Unauthorized | Unavailable)
     assert KEY not in shown(outcome)
     assert isinstance(outcome, Published | Duplicate | Rejected) or (outcome.reason and outcome.reason.isprintable())
-    json.dumps(to_dict(outcome)).encode("ascii")
+    assert shown(outcome).encode("utf-8")  # so that it can be printed
 
 
 @settings(max_examples=max(300, settings.default.max_examples))

@@ -80,7 +80,7 @@ def say(sentence: str, hint: str = "") -> None:
     """Print an error or a note on standard error, with the next step on a line of its own."""
     click.echo(encodable(visible(sentence), _encoding(sys.stderr)), err=True)
     if hint:
-        click.echo(encodable(f"  {hint}", _encoding(sys.stderr)), err=True)
+        click.echo(encodable(visible(f"  {hint}"), _encoding(sys.stderr)), err=True)
 
 
 def show(text: str, colour: str | None = None, *, bold: bool = False) -> None:

@@ -32,7 +32,7 @@ _DUPLICATE = 2
 @click.option("--allow-unsigned", is_flag=True, help="Send reports without a signature, too.")
 @click.option("--duplicate-ok", is_flag=True, help="Exit with 0 if the server has a report already.")
 @click.option("--dry-run", is_flag=True, help="Send nothing; show what would be sent. Needs no server and no key.")
-@click.option("--jobs", type=click.IntRange(1, 64), default=4, metavar="N", help="Send so many at a time [default: 4].")
+@click.option("--jobs", type=click.IntRange(1, 64), default=1, metavar="N", help="Send so many at a time [default: 1].")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: an object for one report, a list for many.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 @click.option("-v", "--verbose", is_flag=True, help="Print hash, address and attempts, too.")

@@ -1004,7 +1004,7 @@ def test_a_wrong_option_is_a_usage_error(cache, arguments, sentence):
 
 def test_every_subcommand_has_help(cache):
     listed = re.findall(r"^  ([a-z]+)  ", cache("--help", storage=())[1], re.MULTILINE)
-    assert listed == ["list", "show", "stats", "clean", "verify", "add", "export", "import"]
+    assert listed == ["list", "show", "stats", "clean", "verify", "push", "add", "export", "import"]
     for name in listed:
         code, out, _ = cache(name, "--help", storage=())
         assert code == 0
