@@ -25,11 +25,11 @@ _CASE = b'<testcase classname="suite.test_module" name="test_%06d" time="0.001"/
 
 @dataclass(frozen=True)
 class Cost:
-    """One figure beside its target: a ratio to a baseline, or seconds of CPU where `baseline` is ""."""
+    """One figure beside its target: a ratio to a baseline, or seconds where `baseline` is ""; None is no target."""
 
     what: str
     baseline: str
-    target: float
+    target: float | None
     figure: Comparison | float
 
     @property
@@ -38,7 +38,8 @@ class Cost:
         return self.figure if isinstance(self.figure, float) else self.figure.ratio
 
     def __str__(self) -> str:
-        return f"{self.figure:.2f} s" if isinstance(self.figure, float) else str(self.figure)
+        unit = "" if self.baseline else " s"
+        return f"{self.figure:.2f}{unit}" if isinstance(self.figure, float) else str(self.figure)
 
 
 def make_store(directory: Path, reports: int) -> Path:

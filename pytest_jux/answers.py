@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_jux.config_values import MASK, Secret, without_userinfo
 from pytest_jux.outcomes import Duplicate, Outcome, Published, Rejected, Unauthorized, Unavailable
 from pytest_jux.text import visible
-from pytest_jux.wire import Answer, NotAnAnswer, page_of, read_answer, shortened
+from pytest_jux.wire import Answer, NotAnAnswer, page_of, read_answer, shortened, writable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -142,10 +142,10 @@ def _hide_all(value: Any, secrets: tuple[Secret, ...], depth: int) -> Any:  # no
     if depth > _DEEPEST:
         return "…"
     if isinstance(value, dict):
-        return {_hide(name, secrets): _hide_all(item, secrets, depth + 1) for name, item in value.items()}
+        return {writable(_hide(name, secrets)): _hide_all(item, secrets, depth + 1) for name, item in value.items()}
     if isinstance(value, list):
         return [_hide_all(item, secrets, depth + 1) for item in value]
-    return shortened(_hide(value, secrets)) if isinstance(value, str) else value
+    return shortened(writable(_hide(value, secrets))) if isinstance(value, str) else value
 
 
 def _named(status: int) -> str:

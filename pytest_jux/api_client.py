@@ -15,11 +15,13 @@ from urllib3.util import Retry
 
 from pytest_jux import wire
 from pytest_jux.answers import Question, Reply, outcome_of
+from pytest_jux.calls import Abandoned, Call, Watchdog
 from pytest_jux.config_values import Secret
 from pytest_jux.errors import ClientMisconfigured, TransportFailed
 from pytest_jux.outcomes import Outcome, Unavailable
 from pytest_jux.text import visible
-from pytest_jux.transport import Abandoned, Call, Security, Transport, Watchdog
+from pytest_jux.tls import Security
+from pytest_jux.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

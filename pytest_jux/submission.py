@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_jux.errors import FileProblem, JuxError, ReportNotStored, ReportUnsigned, SignatureBroken
+from pytest_jux.files import reason_of
 from pytest_jux.metadata import from_properties
 from pytest_jux.outcomes import Duplicate, Published
 from pytest_jux.report import properties_of
@@ -52,6 +53,17 @@ def examine(data: bytes, *, allow_unsigned: bool = False, project: str = "") -> 
     return Submission(data, found.canonical_hash, found.state, metadata)
 
 
+def examine_file(
+    name: str, read: Callable[[str], bytes], *, allow_unsigned: bool = False, project: str = ""
+) -> Submission:
+    """Return what is to be sent of the report that `read` returns for a name; raises JuxError, as `examine`."""
+    try:
+        data = read(name)
+    except OSError as error:
+        raise FileProblem(name, "read", reason_of(error)) from None
+    return examine(data, allow_unsigned=allow_unsigned, project=project)
+
+
 class Submitted(NamedTuple):
     """What came of one report: an outcome, or the error for which it was not sent, or neither: it was not tried.
 
@@ -77,8 +89,8 @@ def submit(
 ) -> Iterator[Submitted]:
     """Examine and send reports, `jobs` at a time, and give what came of each as soon as it is known.
 
-    `read` returns the bytes of a name. What `storage` has of them counts as published from then on. When the server is
-    plainly unavailable, the rest is not tried.
+    `read` returns the bytes of a name. What `storage` has of them counts as published from then on, unless it waits to
+    be sent to another server. When the server is plainly unavailable, the rest is not tried.
     """
     from pytest_jux.publishing import Patience, each  # noqa: PLC0415 - the HTTP library; examining alone needs none
 
@@ -88,78 +100,90 @@ def submit(
         if patience.is_over:
             return Submitted(name)
         try:
-            fit = examine(read(name), allow_unsigned=allow_unsigned, project=project)
+            fit = examine_file(name, read, allow_unsigned=allow_unsigned, project=project)
             outcome = client.publish(fit.data, fit.metadata, canonical_hash=fit.canonical_hash)
         except JuxError as error:
             return Submitted(name, error=error)
         patience.learn(outcome)
         note = ""
         if storage is not None and isinstance(outcome, (Published, Duplicate)):
-            note = _note_in(storage, fit.canonical_hash, outcome)
+            note = _note_in(storage, fit.canonical_hash, outcome, client.url)
         return Submitted(name, fit.canonical_hash, outcome, note=note)
 
     yield from each(send, names, jobs)
 
 
-def _note_in(storage: ReportStorage, canonical_hash: str, outcome: Published | Duplicate) -> str:
-    """Let a report that the store has be published; say why that could not be noted, else ""."""
+def _note_in(storage: ReportStorage, canonical_hash: str, outcome: Published | Duplicate, url: str) -> str:
+    """Let a report that the store has be published; say what stands against it, else ""."""
     from pytest_jux.inventory import Status  # noqa: PLC0415 - where there is no store, nobody asks
 
     try:
-        if storage.find(canonical_hash).status is not Status.PUBLISHED:
-            known = {"id": outcome.id, "url": outcome.url, "message": outcome.message}
-            storage.mark_published(canonical_hash, known)
+        if storage.find(canonical_hash).status is Status.PUBLISHED:
+            return ""
+        if storage.entry(canonical_hash).api_url not in {"", url}:
+            return "the report store still has it in the queue for another server (jux-cache show tells which)"
+        known = {"id": outcome.id, "url": outcome.url, "message": outcome.message}
+        storage.mark_published(canonical_hash, known)
     except ReportNotStored:
-        pass
+        return ""
     except JuxError as error:
-        return f"published, but the report store does not know it: {error}"
+        return f"the server has it, but the report store does not know that: {error}"
     return ""
+
+
+class Named(NamedTuple):
+    """The files that names stand for, each once, and what is wrong with names that stand for none."""
+
+    paths: list[str]
+    problems: list[FileProblem]
 
 
 def is_several(name: str) -> bool:
     """Tell whether a name stands for any number of files: a directory, or a pattern that is no file's name."""
-    return os.path.isdir(name) or (_has_pattern(name) and not os.path.lexists(name))  # noqa: PTH112 - "" is no path
+    return os.path.isdir(name) or (_has_pattern(name) and not os.path.lexists(name))  # noqa: PTH112 - Path("") is one
 
 
-def named_files(names: Iterable[str]) -> Iterator[str]:
-    """Give the files that names stand for, each once: files, `-`, directories and patterns (`**` for any depth).
+def named_files(names: Iterable[str]) -> Named:
+    """Return the files that names stand for: files, `-`, directories and patterns (`**` for any depth).
 
-    Of a directory it is all `*.xml` below it, except hidden ones, in order.
-
-    Raises:
-        FileProblem: a directory or a pattern stands for none.
+    Of a directory it is all `*.xml` below it, except hidden ones, in order; so it is of one that a pattern matches.
     """
-    seen: set[str] = set()
+    paths: dict[str, str] = {}
+    problems: list[FileProblem] = []
     for name in names:
-        found = _below(Path(name)) if Path(name).is_dir() else _matching(name) if is_several(name) else [name]
-        is_empty = True
+        known = len(problems)
+        found = _below_all(_matching(name), problems) if is_several(name) else [name]
         for path in found:
-            is_empty = False
-            key = path if path == "-" else os.path.realpath(path)
-            if key not in seen:
-                seen.add(key)
-                yield path
-        if is_empty:
-            reason = "there is no *.xml file in it" if Path(name).is_dir() else "no file matches it"
-            raise FileProblem(name, "publish", reason)
+            paths.setdefault(path if path == "-" else os.path.realpath(path), path)
+        if not found and len(problems) == known:
+            is_directory = os.path.isdir(name)  # noqa: PTH112 - as above
+            reason = "there is no *.xml file in it" if is_directory else "no file matches it"
+            problems.append(FileProblem(name, "publish", reason))
+    return Named(list(paths.values()), problems)
 
 
-def _below(directory: Path) -> Iterator[str]:
-    """Give the `*.xml` files of a directory tree; one whose directories cannot be read is not taken for empty."""
-
-    def fail(error: OSError) -> None:
-        raise FileProblem(error.filename, "read", (error.strerror or str(error)).lower())
-
-    for root, directories, files in os.walk(directory, onerror=fail):
-        directories[:] = sorted(name for name in directories if not name.startswith("."))
-        for name in sorted(files):
-            if name.lower().endswith(".xml") and not name.startswith("."):
-                yield str(Path(root, name))
+def _matching(name: str) -> list[str]:
+    if os.path.isdir(name):  # noqa: PTH112 - as above
+        return [name]
+    return sorted(glob.iglob(name, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
 
 
-def _matching(pattern: str) -> Iterator[str]:
-    paths = sorted(glob.iglob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
-    return (path for path in paths if not Path(path).is_dir())
+def _below_all(paths: Iterable[str], problems: list[FileProblem]) -> list[str]:
+    """Return files as they are and the `*.xml` files of directories; note which directories cannot be read."""
+
+    def note(error: OSError) -> None:
+        problems.append(FileProblem(error.filename, "read", reason_of(error)))
+
+    found: list[str] = []
+    for path in paths:
+        if not Path(path).is_dir():
+            found.append(path)
+            continue
+        for root, directories, files in os.walk(path, onerror=note):
+            directories[:] = sorted(name for name in directories if not name.startswith("."))
+            reports = (name for name in files if name.lower().endswith(".xml") and not name.startswith("."))
+            found += (str(Path(root, name)) for name in sorted(reports))
+    return found
 
 
 def _has_pattern(name: str) -> bool:

@@ -7,17 +7,11 @@ call at its deadline, and names are resolved in threads that nobody has to wait 
 from __future__ import annotations
 
 import contextlib
-import errno
 import http.client
 import io
-import math
-import os
 import queue
 import socket
-import ssl
 import threading
-import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import urllib3
@@ -27,16 +21,17 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from pytest_jux.addresses import address_problem, is_address, is_exposed
 from pytest_jux.answers import Reply
+from pytest_jux.calls import Abandoned, Call
 from pytest_jux.config_values import Secret
 from pytest_jux.errors import ClientMisconfigured
 from pytest_jux.failures import NO_PROXY, Route, explained, shown
-from pytest_jux.files import reason_of
 from pytest_jux.proxies import proxy_for
 from pytest_jux.text import visible
+from pytest_jux.tls import Security, tls_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
+    import ssl
+    from collections.abc import Callable, Mapping
 
     _Connection = HTTPConnection
 else:
@@ -44,106 +39,6 @@ else:
 
 _LARGEST_ANSWER = 1_000_000  # bytes
 _BLOCK = 1 << 16  # bytes that are sent in one step, each of which may take the connect timeout
-
-
-class Abandoned(Exception):
-    """The call is over; nothing further is sent."""
-
-
-class Call:
-    """A request with its retries, which another thread can end. `deadline` is of `time.monotonic()`."""
-
-    def __init__(self, deadline: float) -> None:
-        self.deadline = deadline
-        self.is_sending = False  # or was: what was to be sent may have arrived
-        self._over = threading.Event()
-        self._lock = threading.Lock()
-        self._line: socket.socket | None = None
-        self._kept: list[socket.socket] = []
-
-    @property
-    def left(self) -> float:
-        """The seconds until the deadline; never less than a moment, so that it can be a timeout."""
-        return max(self.deadline - time.monotonic(), 0.001)
-
-    def wait(self, seconds: float) -> None:
-        """Sleep; raises Abandoned."""
-        if self._over.wait(seconds):
-            raise Abandoned
-
-    def check(self) -> None:
-        """Raise Abandoned if the call is over."""
-        if self._over.is_set():
-            raise Abandoned
-
-    def use(self, line: socket.socket | None) -> None:
-        """Remember what the call is connected with; raises Abandoned."""
-        with self._lock:
-            self.check()
-            self._line = line
-
-    def keep(self, line: socket.socket) -> None:
-        """Close a line only when the call ends: an answer may still be read, though its connection is closed."""
-        with self._lock:
-            self._kept.append(line)
-
-    def abandon(self) -> None:
-        """End the call: its connection goes dead, and it will not make another one."""
-        with self._lock:
-            self._over.set()
-            if self._line is not None:
-                with contextlib.suppress(OSError):
-                    self._line.shutdown(socket.SHUT_RDWR)
-
-    def let_go(self) -> None:
-        """Forget the connection, which others may use from now on."""
-        with self._lock:
-            self._line = None
-            for line in self._kept:
-                line.close()
-            self._kept.clear()
-
-
-class Watchdog:
-    """Abandons calls at their deadlines, from a thread of its own, which sleeps as long as none is near."""
-
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._calls: set[Call] = set()
-        self._wakes = math.inf  # at this time the thread looks again by itself
-        self._is_running = False
-
-    @contextlib.contextmanager
-    def watching(self, call: Call) -> Iterator[None]:
-        """Look after a call."""
-        with self._condition:
-            self._calls.add(call)
-            if not self._is_running:
-                self._is_running = True
-                threading.Thread(target=self._watch, name="jux-deadline", daemon=True).start()
-            elif call.deadline < self._wakes:
-                self._condition.notify()
-        try:
-            yield
-        finally:
-            with self._condition:
-                self._calls.discard(call)
-
-    def stop(self) -> None:
-        """End the thread; calls that are still being made have no deadline any more but their timeouts."""
-        with self._condition:
-            self._is_running = False
-            self._condition.notify()
-
-    def _watch(self) -> None:
-        with self._condition:
-            while self._is_running:
-                now = time.monotonic()
-                for call in [call for call in self._calls if call.deadline <= now]:
-                    self._calls.discard(call)
-                    call.abandon()
-                self._wakes = min((call.deadline for call in self._calls), default=math.inf)
-                self._condition.wait(None if self._wakes == math.inf else self._wakes - now)
 
 
 class _ThisThread(threading.local):
@@ -246,16 +141,6 @@ class _HTTPSPool(HTTPSConnectionPool):
 _POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
 
 
-@dataclass(frozen=True, slots=True)
-class Security:
-    """What TLS needs beyond the system's trust: a further authority, and the client's own certificate and key."""
-
-    ca: Path | None = None
-    client_cert: Path | None = None
-    client_key: Path | None = None
-    client_key_passphrase: bytes | None = field(default=None, repr=False)
-
-
 class Transport:
     """Sends POST requests to one URL over at most `connections` connections at a time.
 
@@ -274,7 +159,7 @@ class Transport:
         self._route = Route(url, self._host, self.place, self.proxy, connect, read)
         options: dict[str, Any] = {"num_pools": 2, "maxsize": connections, "blocksize": _BLOCK}
         is_tls = parts.scheme == "https" or (self.proxy or "").startswith("https:")
-        context = _tls_context(security) if is_tls else None
+        context = tls_context(security, connections) if is_tls else None
         if context is not None:
             options["ssl_context"] = context
         self._manager = _proxy_manager(self.proxy, context, options) if self.proxy else urllib3.PoolManager(**options)
@@ -338,69 +223,6 @@ def _checked_url(url: str) -> urllib3.util.Url:
     if problem:
         raise ClientMisconfigured(f"{shown(url)} {problem}", hint)
     return parts
-
-
-def _tls_context(security: Security) -> ssl.SSLContext:
-    """Return a context that makes a new one for each connection: truststore lets only one at a time use one."""
-    import truststore  # noqa: PLC0415 - plain HTTP does not need it
-
-    def make() -> ssl.SSLContext:
-        context: ssl.SSLContext = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.set_alpn_protocols(["http/1.1"])
-        if security.ca is not None:
-            _load_authority(context, security.ca)
-        if security.client_cert is not None:
-            _load_client_certificate(context, security)
-        return context
-
-    class PerConnection(truststore.SSLContext):
-        def wrap_socket(self, *arguments: Any, **options: Any) -> ssl.SSLSocket:  # noqa: ANN401 - ssl's signature
-            wrapped = make().wrap_socket(*arguments, **options)
-            if wrapped.version() is None:  # reset before the handshake, which ssl does not tell
-                wrapped.close()
-                raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
-            return wrapped
-
-        def wrap_bio(self, *arguments: Any, **options: Any) -> ssl.SSLObject:  # noqa: ANN401 - as above
-            return make().wrap_bio(*arguments, **options)
-
-    make()  # what is wrong with the files is said at once
-    context: ssl.SSLContext = PerConnection(ssl.PROTOCOL_TLS_CLIENT)
-    return context
-
-
-def _load_authority(context: ssl.SSLContext, ca: Path) -> None:
-    try:
-        context.load_verify_locations(cafile=ca)
-    except (OSError, ValueError) as error:  # SSLError is an OSError
-        reason = _file_reason(error, "it holds no certificate in PEM format")
-        raise ClientMisconfigured(f"cannot use {ca} as jux_api_ca: {reason}") from None
-
-
-def _load_client_certificate(context: ssl.SSLContext, security: Security) -> None:
-    def passphrase() -> bytes:  # asked for encrypted keys only; OpenSSL would ask on the terminal
-        if security.client_key_passphrase is None:
-            raise _Encrypted
-        return security.client_key_passphrase
-
-    try:
-        context.load_cert_chain(security.client_cert or "", security.client_key, passphrase)
-    except _Encrypted:
-        hint = "Name its passphrase with jux_api_client_key_passphrase_env or jux_api_client_key_passphrase_file."
-        raise ClientMisconfigured("the key of the client certificate is encrypted", hint) from None
-    except (OSError, ValueError) as error:
-        reason = _file_reason(error, "it is no PEM file, its key is another one, or the passphrase is wrong")
-        names = f"{security.client_cert}" + (f" with {security.client_key}" if security.client_key else "")
-        raise ClientMisconfigured(f"cannot use the client certificate {names}: {reason}") from None
-
-
-class _Encrypted(Exception):
-    pass
-
-
-def _file_reason(error: OSError | ValueError, about_content: str) -> str:
-    """Return why a file cannot be used: the system's words, or, if it could be read, `about_content`."""
-    return reason_of(error) if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else about_content
 
 
 def _proxy_manager(proxy: str, context: ssl.SSLContext | None, options: dict[str, Any]) -> urllib3.ProxyManager:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _BOM = "\ufeff"
 _ENDPOINT = "/api/v1/reports"
+_UTF_8 = {"utf-8", "utf8"}
+_ESCAPES = ((b"\\", b"\\\\"), (b'"', b'\\"'), (b"\n", b"\\n"), (b"\r", b"\\r"), (b"\t", b"\\t"))
+_CONTROLS = tuple(bytes([code]) for code in range(32) if code not in b"\n\r\t")
 _LONGEST_TEXT = 2000  # characters of what a server says; more helps nobody
 
 
@@ -76,8 +79,11 @@ def report_text(data: bytes) -> str:
 
 def report_bytes(text: str) -> bytes:
     """Return the bytes of a report that was sent as text; raises ValueError or LookupError if there are none."""
-    head = text[:1024].encode("ascii", "replace").removeprefix(b"?" if text.startswith(_BOM) else b"")
-    return text.encode(declared_encoding(head))
+    return text.encode(declared_encoding(_head(text)))
+
+
+def _head(text: str) -> bytes:
+    return text[:1024].encode("ascii", "replace").removeprefix(b"?" if text.startswith(_BOM) else b"")
 
 
 def request_headers(canonical_hash: str) -> dict[str, str]:
@@ -96,8 +102,28 @@ def request_body(data: bytes, canonical_hash: str, metadata: Mapping[str, Any] |
     Raises:
         ReportUnsendable: the report is not valid in the encoding that it declares.
     """
-    body = {"report": report_text(data), "canonical_hash": canonical_hash, "metadata": dict(metadata or {})}
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+    others = {"canonical_hash": canonical_hash, "metadata": dict(metadata or {})}
+    rest = json.dumps(others, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+    return b'{"report":' + _json_text(data) + b"," + rest[1:]
+
+
+def _json_text(data: bytes) -> bytes:
+    """Return a report as a JSON text (RFC 8259, section 7).
+
+    Few bytes of XML need an escape, so that UTF-8 is not taken apart for it: that makes a publish half as long.
+    """
+    encoding = declared_encoding(data)
+    if encoding.lower() not in _UTF_8 or data.startswith(_BOM.encode()) or any(sign in data for sign in _CONTROLS):
+        return json.dumps(report_text(data), ensure_ascii=False).encode("utf-8", "backslashreplace")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise ReportUnsendable(encoding) from None
+    if declared_encoding(_head(text)) != encoding:  # a declaration around the 1,024th byte, but not character
+        raise ReportUnsendable(encoding)
+    for sign, escaped in _ESCAPES:
+        data = data.replace(sign, escaped)
+    return b'"' + data + b'"'
 
 
 def read_answer(body: bytes) -> Answer:
@@ -142,8 +168,13 @@ def page_of(api_url: str, answer: Answer) -> str:
 def _text(value: object) -> str:
     """Return a text or a number as text; anything else says nothing."""
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()  # JSON allows halves of characters
+        return writable(value)
     return str(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 128 else ""
+
+
+def writable(text: str) -> str:
+    """Return a text without halves of characters, which JSON allows and which cannot be written."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def shortened(text: str) -> str:
