@@ -1,6 +1,6 @@
 """What publishing costs beside a bare POST of the same bytes, a bare Python, and a run that signs and stores only.
 
-`python publishing.py` prints nothing but these figures, roughly, with the programs of this environment.
+`python publishing.py [--quick]` measures nothing else, with the programs of this environment.
 """
 
 from __future__ import annotations
@@ -99,11 +99,11 @@ def _many(run: _Programs, signed: Sequence[bytes], url: str, *, quick: bool) -> 
                 bare.request("POST", url, body=body, headers=headers)
             return time.perf_counter() - start
 
-    jobs = ("1", "4", "8")
+    jobs = ("1", "4")
     others = {number: run.timed("jux-publish", place, "--quiet", "--jobs", number) for number in jobs}
     rounds = 3 if quick else 15
     for number, comparison in compare(loop, others, seconds=300, least=rounds, most=rounds).items():
-        target = MANY_TARGET if number == "4" else None
+        target = MANY_TARGET if number == "1" else None
         yield Cost(f"`jux-publish --jobs {number}` of {len(signed):,} reports", LOOP, target, comparison)
 
 
@@ -217,12 +217,12 @@ def _numbered(report: bytes, number: int) -> bytes:
 
 
 def main() -> None:
+    programs = Path(sysconfig.get_path("scripts"))
     with tempfile.TemporaryDirectory(prefix="jux-bench-") as name:
-        plain = environments.variables(Path(name))
-        for cost in costs(
-            Path(sysconfig.get_path("scripts")), Path(name) / "publishing", plain, quick="--quick" in sys.argv, say=print
-        ):
-            print(f"  {cost.what}: {cost} (target {cost.target})", flush=True)
+        place, plain = Path(name) / "publishing", environments.variables(Path(name))
+        for cost in costs(programs, place, plain, quick="--quick" in sys.argv, say=print):
+            target = "" if cost.target is None else f" (target {cost.target:.3g})"
+            print(f"  {cost.what}: {cost}{target}", flush=True)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import environments
 import memory
+import publishing
 import reports
 import results
 import stores
@@ -39,7 +40,7 @@ def main() -> int:
     found = Results(quick=quick)
     with tempfile.TemporaryDirectory(prefix="jux-bench-") as name:
         bench = Bench(Path(name), found, quick=quick)
-        for step in (bench.start_up, bench.storing, bench.reports):
+        for step in (bench.start_up, bench.publishing, bench.storing, bench.reports):
             try:
                 step()
             except CouldNotMeasure as error:
@@ -67,12 +68,13 @@ class Bench:
         self.run = operations(self.material)
         self.home = directory / "plain-home"
         self.home.mkdir()
+        self.both: environments.Environments | None = None
 
     def start_up(self) -> None:
         """What the disabled plugin costs every pytest run, and what `jux-verify` costs before it does anything."""
         _say("making two fresh environments")
         directory = self.directory / "environments"
-        both = environments.make(directory)
+        both = self.both = environments.make(directory)
         suite = directory / "suite"
         suite.mkdir()
         (suite / "test_one.py").write_text(_SUITE, encoding="utf-8")
@@ -103,6 +105,15 @@ class Bench:
         )["command"]
         self.found.costs += stores.command_costs(
             both.installed, directory / "stores", both.variables, quick=self.quick, say=_say
+        )
+
+    def publishing(self) -> None:
+        """What publishing costs beside what no client can do without."""
+        if self.both is None:
+            raise CouldNotMeasure("there are no fresh environments to publish from")
+        place = self.directory / "publishing"
+        self.found.costs += publishing.costs(
+            self.both.installed, place, self.both.variables, quick=self.quick, say=_say
         )
 
     def storing(self) -> None:

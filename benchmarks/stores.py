@@ -90,7 +90,7 @@ def command_costs(
         contender = run(plain, programs / "jux-cache", *arguments, "--storage-path", largest)
         contender()
         seconds = median(contender() for _ in range(7))
-        costs.append(Cost(f"`jux-cache {' '.join(arguments)}`, {SIZES[1]:,} reports", "", 0.5, seconds))
+        costs.append(Cost(f"`jux-cache {' '.join(arguments)}`, {SIZES[1]:,} reports, CPU", "", 0.5, seconds))
     return costs
 
 

@@ -1,9 +1,10 @@
-"""Sign, store and verify JUnit XML reports. The names below are loaded when they are first used."""
+"""Sign, store, publish and verify JUnit XML reports. The names below are loaded when they are first used."""
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pytest_jux.api_client import JuxAPIClient
     from pytest_jux.canonicalizer import canonical_hash
     from pytest_jux.metadata import capture_metadata
     from pytest_jux.signer import sign_report
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 __version__ = "0.7.0.dev0"
 
 __all__ = [
+    "JuxAPIClient",
     "ReportStorage",
     "Trust",
     "Verified",
@@ -24,6 +26,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "JuxAPIClient": "api_client",
     "ReportStorage": "storage",
     "Trust": "verifier",
     "Verified": "verifier",

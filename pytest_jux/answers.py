@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ _WORDS = {  # passing troubles
 }
 _WHOLE_ADDRESS = "jux_api_url must be the whole address of the API, such as https://jux.example.com/api/v1/reports."
 _LONGEST_NAME = 200  # characters of an address in a sentence
+_LONGEST_DETAILS = 10_000  # characters of JSON
 _DEEPEST = 20  # levels of a server's details
 
 
@@ -72,7 +74,7 @@ def _judge(answer: Answer, reply: Reply, question: Question) -> Outcome:
     known = (answer.id, page_of(question.url, answer), answer.message)
     match status:
         case 200 | 201 | 409 if answer.canonical_hash not in {"", question.canonical_hash}:
-            reason = f"the server answered for another report ({answer.canonical_hash[:80]})"
+            reason = f"the server answered for another report ({_hide(answer.canonical_hash, question.secrets)[:80]})"
             return Unavailable(visible(reason), is_passing=False, is_answered=True)
         case 200 | 201 | 409 if (answer.id or answer.canonical_hash) and not _is_error(answer, status):
             is_old = answer.status == "duplicate" or reply.status == http.HTTPStatus.CONFLICT
@@ -126,9 +128,14 @@ def _read(reply: Reply, secrets: tuple[Secret, ...]) -> Answer:
     if reply.body is None:
         raise NotAnAnswer("an answer of more than 1 MB")
     answer = read_answer(reply.body)
-    names = ("status", "id", "canonical_hash", "message", "error", "url")
+    names = ("id", "message", "error", "url")  # what is compared stays as it came
     texts = {name: shortened(_hide(getattr(answer, name), secrets)) for name in names}
-    return replace(answer, **texts, details=_hide_all(answer.details, secrets, 0))
+    details = _hide_all(answer.details, secrets, 0)
+    if len(json.dumps(details)) > _LONGEST_DETAILS:
+        reason = answer.details.get("reason")
+        kept = {"reason": _hide_all(reason, secrets, 0)} if isinstance(reason, str) else {}
+        details = {**kept, "left out": "the server's details are too long to be kept"}
+    return replace(answer, **texts, details=details)
 
 
 def _hide(text: str, secrets: tuple[Secret, ...]) -> str:

@@ -78,16 +78,16 @@ class Watchdog:
         self._condition = threading.Condition()
         self._calls: set[Call] = set()
         self._wakes = math.inf  # at this time the thread looks again by itself
-        self._is_running = False
+        self._thread: object | None = None
 
     @contextlib.contextmanager
     def watching(self, call: Call) -> Iterator[None]:
         """Look after a call."""
         with self._condition:
             self._calls.add(call)
-            if not self._is_running:
-                self._is_running = True
-                threading.Thread(target=self._watch, name="jux-deadline", daemon=True).start()
+            if self._thread is None:
+                self._thread = mine = object()
+                threading.Thread(target=self._watch, args=(mine,), name="jux-deadline", daemon=True).start()
             elif call.deadline < self._wakes:
                 self._condition.notify()
         try:
@@ -99,12 +99,12 @@ class Watchdog:
     def stop(self) -> None:
         """End the thread; calls that are still being made have no deadline any more but their timeouts."""
         with self._condition:
-            self._is_running = False
-            self._condition.notify()
+            self._thread = None
+            self._condition.notify_all()
 
-    def _watch(self) -> None:
+    def _watch(self, mine: object) -> None:
         with self._condition:
-            while self._is_running:
+            while self._thread is mine:
                 now = time.monotonic()
                 for call in [call for call in self._calls if call.deadline <= now]:
                     self._calls.discard(call)

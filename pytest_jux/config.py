@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pytest_jux.config_problems import check, concerns, examine, secret_variables, suggest, unknown_names
+from pytest_jux.config_problems import check, concerns, examine, secret_variables, suggest, unknown_names, unpublished
 from pytest_jux.config_sources import (
     ORDER,
     SYSTEM_FILE,
@@ -50,6 +50,7 @@ __all__ = [
     "load",
     "secret_variables",
     "suggest",
+    "unpublished",
 ]
 
 #: The table as plain data: name -> type, default, description and, where there are any, choices and requires.

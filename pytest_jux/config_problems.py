@@ -42,11 +42,11 @@ def examine(settings: Settings, environ: Mapping[str, str] | None = None) -> lis
 
     This comes on top of `settings.warnings` and holds what `check` says. `environ` is where variables are looked up
     that options name. Files are looked at, not read. Kinds: `missing`, `disabled`, `no-file`, `exposed-secret`,
-    `no-variable`, `same-file`, `bad-url`, `exposed-key`, `ambiguous`.
+    `no-variable`, `same-file`, `bad-url`, `exposed-key`, `ambiguous`, `unpublished`.
     """
     environ = os.environ if environ is None else environ
     problems = [*_incomplete(settings), *_disabled(settings), *_files(settings), *_variables(settings, environ)]
-    problems += _address(settings)
+    problems += [*_address(settings), *unpublished(settings)]
     for names in (_API_KEY, _PASSPHRASE, _CLIENT_PASSPHRASE):
         several = [name for name in names if settings[name] is not None]
         if names is _API_KEY and settings["jux_api_key_env"] == settings.explain("jux_api_key").origin.source:
@@ -67,6 +67,14 @@ def _incomplete(settings: Settings) -> Iterator[Problem]:
     mode = settings.explain("jux_storage_mode")
     if mode.value != "local" and not settings["jux_api_url"]:
         yield Problem("missing", mode.origin, f"jux_storage_mode is '{mode.value}' but jux_api_url not configured")
+
+
+def unpublished(settings: Settings) -> Iterator[Problem]:
+    """Complain about publishing that is switched on, and that the storage mode rules out."""
+    mode = settings.explain("jux_storage_mode")
+    if settings["jux_publish"] and mode.value == "local" and mode.origin.layer is not Layer.DEFAULT:
+        text = "jux_storage_mode is 'local' though jux_publish is on: nothing is published"
+        yield Problem("unpublished", mode.origin, text)
 
 
 def _disabled(settings: Settings) -> Iterator[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from pytest_jux.addresses import address_problem
 from pytest_jux.config import ORDER, Secret
 from pytest_jux.errors import ClientMisconfigured, FileProblem, PassphraseMissing
 from pytest_jux.files import read_file
@@ -73,17 +74,23 @@ def _variable(name: str, environ: Mapping[str, str]) -> str:
 
 
 def _first_line(file: Path, what: str) -> bytes:
-    line = read_file(file, _LONGEST_SECRET).split(b"\n", 1)[0].rstrip(b"\r")
-    if len(line) > _LONGEST_SECRET:
+    content = Secret(os.fsdecode(read_file(file, _LONGEST_SECRET)))  # not plain: tracebacks may show variables
+    length = len(content.reveal().split("\n", 1)[0].rstrip("\r"))
+    if length > _LONGEST_SECRET:
         raise FileProblem(file, "use", f"its first line is too long for a {what}")
-    if not line:
+    if not length:
         raise FileProblem(file, "use", f"the {what} in its first line is empty")
-    return line
+    return os.fsencode(content.reveal()[:length])
 
 
 def _from_keyring(url: str) -> str:
     """Ask the system's keyring, but not longer than it takes without a person who unlocks it."""
-    import threading  # noqa: PLC0415 - for this one source alone
+    import shlex  # noqa: PLC0415 - for this one source alone
+    import threading  # noqa: PLC0415 - as above
+
+    problem = address_problem(url)
+    if problem:
+        raise ClientMisconfigured(f"jux_api_url {problem}, so that no key in the keyring can belong to it")
 
     try:
         import keyring  # noqa: PLC0415 - an extra, and slow to import
@@ -107,6 +114,6 @@ def _from_keyring(url: str) -> str:
     if not found:
         raise ClientMisconfigured(f"the system's keyring does not answer within {_KEYRING_TIME:g} s; is it locked?")
     if not found[0]:
-        hint = f"Put it there with: keyring set {KEYRING_SERVICE} {url}"
+        hint = f"Put it there with: keyring set {KEYRING_SERVICE} {shlex.quote(url)}"
         raise ClientMisconfigured("the system's keyring has no API key for this server", hint)
     return found[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import warnings
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def claimed_certificates(signature: etree._Element) -> list[x509.Certificate]:
     return found
 
 
+@lru_cache(maxsize=16)  # the reports of a project have one signer
 def read_certificate(der: bytes) -> x509.Certificate:
     """Return a certificate that came with a report; raises ValueError or x509.InvalidVersion for what is none.
 

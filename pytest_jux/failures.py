@@ -55,7 +55,7 @@ def _unconnected(error: Exception, cause: BaseException, route: Route) -> Transp
     is_new = isinstance(error, exceptions.NewConnectionError)  # which counts as a timeout, for historical reasons
     if isinstance(cause, TimeoutError) or (isinstance(error, exceptions.TimeoutError) and not is_new):
         return TransportFailed(f"{place} cannot be reached: no connection within {route.connect:g} s")
-    if isinstance(cause, UnicodeError):
+    if isinstance(cause, (UnicodeError, exceptions.LocationParseError)):
         return TransportFailed(f"the host {visible(route.host)} cannot be found (it is no name)", is_passing=False)
     return TransportFailed(f"{place} cannot be reached: {_words(cause)}")
 

@@ -1,11 +1,11 @@
-"""What happens to a report when a run ends: sign, prove the signature, replace the file, store, queue, publish."""
+"""What happens to a report when a run ends: sign, prove the signature, replace the file, store, queue; then deliver."""
 
 from __future__ import annotations
 
 import glob
 import os
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -59,7 +59,10 @@ class Signed:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A step did not succeed; `step` is `read`, `sign`, `store`, `queue` or `publish`."""
+    """A step did not succeed; `step` is `read`, `sign`, `store`, `queue`, `publish` or `record`.
+
+    `record`: the report was sent, but what came of it could not be recorded.
+    """
 
     step: str
     error: JuxError
@@ -126,15 +129,14 @@ def process_report(
     metadata: Mapping[str, Any] | None = None,
     keep: bool = True,
     queue_for: str = "",
-    client: JuxAPIClient | None = None,
     mark: str = "",
 ) -> Outcome:
-    """Sign the report file `path` in place, store it, queue it and publish it, as far as asked for.
+    """Sign the report file `path` in place, store it and queue it, as far as asked for; `deliver` does the rest.
 
     No step's failure stops the others. A report that could not be signed stays exactly as it was; it is stored so, but
-    not published. `keep` false means that it is not stored. `queue_for` is the API to publish it to: the report waits
-    in the queue for that. With `client` it is sent at once, even if it cannot wait. `mark` is a text that is in this
-    report and in no other, by which one is found out that somebody else has put there.
+    not queued. `keep` false means that it is not stored. `queue_for` is the API to publish it to: the report waits
+    in the queue for that. `mark` is a text that is in this report and in no other, by which one is found out that
+    somebody else has put there.
     """
     failures: list[Failed] = []
     signed: Signed | None = None
@@ -161,20 +163,43 @@ def process_report(
         # One that could not be signed may carry a signature already.
         store = partial(storage.store, data, identity, metadata, signed=True if signed else None, summary=summary)
         stored = _attempted("store", store, failures)
-    if signed is None or not queue_for:
+    if signed is None or not queue_for or storage is None:
         return Outcome(identity, signed, stored, failures=tuple(failures))
-    is_queued = False
-    if storage is not None:
-        facts = {**(metadata or {}), "summary": summary.to_dict()}
-        enqueue = partial(storage.enqueue, data, identity, facts, api_url=queue_for)
-        is_queued = _attempted("queue", lambda: enqueue() is None, failures) is True
-    delivery: Delivery | None = None
-    if client is not None:
-        waits_in = storage if is_queued else None
-        send = partial(_publish, waits_in, client, data, identity, metadata)
-        delivery = _attempted("publish", send, failures)
+    facts = {**(metadata or {}), "summary": summary.to_dict()}
+    enqueue = partial(storage.enqueue, data, identity, facts, api_url=queue_for)
+    is_queued = _attempted("queue", lambda: enqueue() is None, failures) is True
+    return Outcome(identity, signed, stored, is_queued, failures=tuple(failures))
+
+
+def deliver(
+    processed: Outcome,
+    client: JuxAPIClient,
+    storage: ReportStorage | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    *,
+    deadline: float | None = None,
+) -> Outcome:
+    """Send a signed report, from the queue if it waits there, else as it is; return what is known then.
+
+    `delivery` is None if somebody else is sending it, or if it could not be read. `deadline` is in seconds.
+    """
+    from pytest_jux.publishing import NotRecorded, publish_entry  # noqa: PLC0415 - many runs need no HTTP library
+
+    signed, identity = processed.signed, processed.canonical_hash
+    if signed is None or identity is None:
+        return processed
+    try:
+        if processed.is_queued and storage is not None:
+            delivery = publish_entry(storage, client, identity, deadline=deadline)
+        else:
+            delivery = client.publish(signed.data, metadata, canonical_hash=identity, deadline=deadline)
+    except NotRecorded as error:
+        failures = (*processed.failures, Failed("record", error))
+        return replace(processed, delivery=error.outcome, failures=failures)
+    except JuxError as error:
+        return replace(processed, failures=(*processed.failures, Failed("publish", error)))
     is_over = isinstance(delivery, (Published, Duplicate, Rejected))
-    return Outcome(identity, signed, stored, is_queued and not is_over, delivery, tuple(failures))
+    return replace(processed, delivery=delivery, is_queued=processed.is_queued and not is_over)
 
 
 def _attempted(step: str, action: Callable[[], _Result], failures: list[Failed]) -> _Result | None:
@@ -184,20 +209,6 @@ def _attempted(step: str, action: Callable[[], _Result], failures: list[Failed])
     except JuxError as error:
         failures.append(Failed(step, error))
         return None
-
-
-def _publish(
-    storage: ReportStorage | None,
-    client: JuxAPIClient,
-    data: bytes,
-    identity: str,
-    metadata: Mapping[str, Any] | None,
-) -> Delivery | None:
-    if storage is None:
-        return client.publish(data, metadata, canonical_hash=identity)
-    from pytest_jux.publishing import publish_entry  # noqa: PLC0415 - the HTTP library, which many runs do not need
-
-    return publish_entry(storage, client, identity)
 
 
 def _describe(data: bytes, signed: Signed | None) -> tuple[str, Summary]:

@@ -105,20 +105,20 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, obj
     try:
         run.add_properties(int(session.exitstatus))
     except KeyboardInterrupt:
-        run.say("✗", "Interrupted: the report has no metadata")
+        run.notices.say("✗", "Interrupted: the report has no metadata")
         session.exitstatus = pytest.ExitCode.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the border: no bug of ours breaks a test run
-        run.say_unexpected(error)
+        run.notices.say_unexpected(error)
     result = yield
     try:
         run.finish()
     except KeyboardInterrupt:
-        run.say("✗", "Interrupted before the report was signed and stored")
+        run.notices.say(*run.if_interrupted)
         session.exitstatus = pytest.ExitCode.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - as above
-        run.say_unexpected(error)
+        run.notices.say_unexpected(error)
     run.keep_private_report()
-    if run.settings["jux_on_error"] == "fail" and session.exitstatus == 0 and run.has_failed:
+    if run.settings["jux_on_error"] == "fail" and session.exitstatus == 0 and run.notices.has_failed:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     return result
 
@@ -126,7 +126,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, obj
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
     """Print what happened, in one section."""
     run = config.stash.get(RUN, None)
-    lines = [] if run is None else run.lines
+    lines = [] if run is None else run.notices.lines
     if DEFECT in config.stash:
         lines = [("✗", config.stash[DEFECT])]
     if not lines:

@@ -11,7 +11,7 @@ from pytest_jux.api_client import JuxAPIClient
 from pytest_jux.canonicalizer import canonical_hash
 from pytest_jux.config import Layer
 from pytest_jux.credentials import read_api_key, read_passphrase
-from pytest_jux.errors import JuxError, StorageError
+from pytest_jux.errors import ClientMisconfigured, JuxError, StorageError
 from pytest_jux.inventory import Status
 from pytest_jux.outcomes import Duplicate, Outcome, Published, Rejected, Unauthorized, Unavailable
 from pytest_jux.records import Waiting
@@ -83,13 +83,15 @@ def configured_client(
     Raises:
         ClientMisconfigured, FileProblem, PassphraseMissing: it cannot be set up.
     """
+    if not settings["jux_api_url"]:
+        raise ClientMisconfigured("jux_api_url is not set", "It is the whole address of the API.")
     deadline = settings.explain("jux_publish_deadline")
     is_default = deadline.origin.layer is Layer.DEFAULT
     passphrase = read_passphrase(
         settings["jux_api_client_key_passphrase_env"], settings["jux_api_client_key_passphrase_file"], environ
     )
     return JuxAPIClient(
-        settings["jux_api_url"] or "",
+        settings["jux_api_url"],
         read_api_key(settings, environ),
         auth=settings["jux_api_auth"],
         connect_timeout=settings["jux_api_connect_timeout"],

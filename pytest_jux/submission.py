@@ -140,7 +140,7 @@ class Named(NamedTuple):
 
 def is_several(name: str) -> bool:
     """Tell whether a name stands for any number of files: a directory, or a pattern that is no file's name."""
-    return os.path.isdir(name) or (_has_pattern(name) and not os.path.lexists(name))  # noqa: PTH112 - Path("") is one
+    return _is_directory(name) or (any(sign in name for sign in _PATTERN) and not os.path.lexists(name))
 
 
 def named_files(names: Iterable[str]) -> Named:
@@ -156,14 +156,13 @@ def named_files(names: Iterable[str]) -> Named:
         for path in found:
             paths.setdefault(path if path == "-" else os.path.realpath(path), path)
         if not found and len(problems) == known:
-            is_directory = os.path.isdir(name)  # noqa: PTH112 - as above
-            reason = "there is no *.xml file in it" if is_directory else "no file matches it"
+            reason = "there is no *.xml file in it" if _is_directory(name) else "no file matches it"
             problems.append(FileProblem(name, "publish", reason))
     return Named(list(paths.values()), problems)
 
 
 def _matching(name: str) -> list[str]:
-    if os.path.isdir(name):  # noqa: PTH112 - as above
+    if _is_directory(name):
         return [name]
     return sorted(glob.iglob(name, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
 
@@ -176,7 +175,7 @@ def _below_all(paths: Iterable[str], problems: list[FileProblem]) -> list[str]:
 
     found: list[str] = []
     for path in paths:
-        if not Path(path).is_dir():
+        if not _is_directory(path):
             found.append(path)
             continue
         for root, directories, files in os.walk(path, onerror=note):
@@ -186,5 +185,5 @@ def _below_all(paths: Iterable[str], problems: list[FileProblem]) -> list[str]:
     return found
 
 
-def _has_pattern(name: str) -> bool:
-    return any(sign in name for sign in _PATTERN)
+def _is_directory(name: str) -> bool:
+    return os.path.isdir(name)  # noqa: PTH112 - Path("") is the current directory, and is_dir may raise

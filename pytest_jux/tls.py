@@ -14,6 +14,7 @@ from pytest_jux.errors import ClientMisconfigured, FileProblem, TransportFailed
 from pytest_jux.files import read_file, reason_of
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -77,9 +78,14 @@ def tls_context(security: Security, connections: int) -> ssl.SSLContext:
     contexts = _Contexts(security, connections)
 
     class PerConnection(truststore.SSLContext):
-        def wrap_socket(self, *arguments: Any, **options: Any) -> ssl.SSLSocket:  # noqa: ANN401 - ssl's signature
+        def wrap_socket(self, sock: socket.socket, *arguments: Any, **options: Any) -> ssl.SSLSocket:  # noqa: ANN401 - ssl's signature
+            try:
+                sock.getpeername()
+            except OSError:  # reset already, in which case ssl would leave a socket open
+                sock.close()
+                raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)) from None
             with contexts.one() as context:
-                wrapped = context.wrap_socket(*arguments, **options)
+                wrapped = context.wrap_socket(sock, *arguments, **options)
             if wrapped.version() is None:  # reset before the handshake, which ssl does not tell
                 wrapped.close()
                 raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))

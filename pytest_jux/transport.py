@@ -61,20 +61,25 @@ class _Interruptible(_Connection):
         connected = connect() if call is None or is_address(self.host) else _outside(connect, call)
         try:
             self._line = connected.dup()
-            self._use()
+            if call is not None:
+                call.check()
+                # For the handshake of TLS, which ends in this time by itself; cut, it would leave a socket open.
+                connected.settimeout(min(call.left, connected.gettimeout() or call.left))
+                call.use(self._line if self._tunnel_host else None)
         except BaseException:
             connected.close()
             raise
         return connected
 
-    def request(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - urllib3's signature
-        self._use()
+    def putrequest(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - urllib3's signature
+        # The first step of a request; others have the headers in their variables, which tracebacks may show.
         call = _this_thread.call
         if self.sock is None:  # plain HTTP connects when it sends
             self.connect()
+        self._use()
         if call is not None:
             call.is_sending = True
-        super().request(*arguments, **options)
+        super().putrequest(*arguments, **options)
 
     def close(self) -> None:
         line, self._line = self._line, None
@@ -158,12 +163,14 @@ class Transport:
         self.proxy = proxy_for(url)
         self._route = Route(url, self._host, self.place, self.proxy, connect, read)
         options: dict[str, Any] = {"num_pools": 2, "maxsize": connections, "blocksize": _BLOCK}
-        is_tls = parts.scheme == "https" or (self.proxy or "").startswith("https:")
+        is_tls = parts.scheme == "https" or (self.proxy or "").lower().startswith("https:")
         context = tls_context(security, connections) if is_tls else None
         if context is not None:
             options["ssl_context"] = context
         self._manager = _proxy_manager(self.proxy, context, options) if self.proxy else urllib3.PoolManager(**options)
         self._manager.pool_classes_by_scheme = _POOLS
+        self._path = parts.request_uri
+        self._pool: HTTPConnectionPool | None = None
 
     def post(self, call: Call, body: bytes, headers: Mapping[str, str | Secret]) -> Reply:
         """Send one request and return its answer; redirects are answers like others.
@@ -176,15 +183,15 @@ class Transport:
         call.is_sending = False
         timeout = urllib3.Timeout(connect=min(self._connect, call.left), read=min(self._read, call.left))
         try:
-            response = self._manager.urlopen(
+            response = self._target(
                 "POST",
-                self.url,
+                self.url if self.proxy else self._path,
                 redirect=False,
                 retries=False,
                 timeout=timeout,
                 preload_content=False,
                 # In blocks, so that a slow line is not taken for a dead one.
-                body=io.BytesIO(body),
+                body=body if len(body) <= _BLOCK else io.BytesIO(body),
                 headers=_plain(headers) | {"Content-Length": str(len(body)), "Accept-Encoding": "identity"},
             )
             with contextlib.closing(response):
@@ -202,8 +209,17 @@ class Transport:
             call.let_go()
             _this_thread.call = None
 
+    @property
+    def _target(self) -> Callable[..., urllib3.BaseHTTPResponse]:
+        if self.proxy:
+            return self._manager.urlopen
+        if self._pool is None:  # all that the manager would do each time is to find it
+            self._pool = self._manager.connection_from_url(self.url)
+        return self._pool.urlopen
+
     def close(self) -> None:
         """Close the connections that wait to be used again."""
+        self._pool = None
         self._manager.clear()
 
 
@@ -233,15 +249,16 @@ def _proxy_manager(proxy: str, context: ssl.SSLContext | None, options: dict[str
             raise ClientMisconfigured(
                 f"the proxy {shown(proxy)} cannot be used: proxies{kind} are not supported", NO_PROXY
             )
-        # parse_url leaves percent-encoding as it is.
-        login = urllib3.util.make_headers(proxy_basic_auth=_unquoted(parts.auth)) if parts.auth else None
+        login = {"proxy-authorization": f"Basic {_encoded(parts.auth)}"} if parts.auth else None
         address = parts._replace(auth=None).url
         return urllib3.ProxyManager(address, proxy_headers=login, proxy_ssl_context=context, **options)
     except (exceptions.LocationParseError, UnicodeError, ValueError):
         raise ClientMisconfigured(f"the address of the proxy, {shown(proxy)}, is not a URL", NO_PROXY) from None
 
 
-def _unquoted(text: str) -> str:
-    from urllib.parse import unquote  # noqa: PLC0415 - few proxies want to know who asks
+def _encoded(login: str) -> str:
+    """Return a login with its percent-encoding undone, in base64 (RFC 7617)."""
+    import base64  # noqa: PLC0415 - few proxies want to know who asks
+    from urllib.parse import unquote_to_bytes  # noqa: PLC0415 - as above
 
-    return unquote(text)
+    return base64.b64encode(unquote_to_bytes(login)).decode()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pytest_jux.answers import Question, Reply, outcome_of
 from pytest_jux.config_values import Secret
 from pytest_jux.outcomes import Duplicate, Published, Rejected, Unauthorized, Unavailable, to_dict
+from pytest_jux.text import visible
 
 URL = "https://jux.example.com/api/v1/reports"
 HASH = "sha256:" + "a" * 64
@@ -282,6 +283,20 @@ def test_a_key_is_not_shown_in_part_either(cut, name):
     assert KEY[:8] not in shown(outcome)
 
 
+@pytest.mark.parametrize("key", ["a", "aaaa", "sha256", ":", HASH])
+@pytest.mark.parametrize("status", [200, 201, 409])
+def test_a_key_that_is_a_part_of_the_hash_does_not_make_it_another(status, key):
+    outcome = judge(status, {"id": "7", "canonical_hash": HASH}, replace(QUESTION, secrets=(Secret(key),)))
+    assert isinstance(outcome, Published | Duplicate)
+
+
+@pytest.mark.parametrize("key", ["created", "duplicate", "dup", "error", "e"])
+def test_a_key_that_is_a_word_of_the_api_does_not_change_what_it_says(key):
+    question = replace(QUESTION, secrets=(Secret(key),))
+    assert isinstance(judge(200, {"status": "duplicate", "id": "7"}, question), Duplicate)
+    assert isinstance(judge(200, {"status": "error", "id": "7"}, question), Unavailable)
+
+
 def test_long_texts_are_cut():
     said = {"error": "e" * 5000, "details": {"reason": "r" * 5000, "more": ["m" * 5000]}}
     outcome = judge(400, said)
@@ -324,7 +339,7 @@ def test_any_answer_is_an_outcome_and_shows_no_secret(status, body, location, is
     outcome = outcome_of(Reply(status, {"location": location}, body), question, retry_after)
     assert isinstance(outcome, Published | Duplicate | Rejected | Unauthorized | Unavailable)
     assert KEY not in shown(outcome)
-    assert isinstance(outcome, Published | Duplicate | Rejected) or (outcome.reason and outcome.reason.isprintable())
+    assert isinstance(outcome, Published | Duplicate | Rejected) or outcome.reason == visible(outcome.reason) != ""
     assert shown(outcome).encode("utf-8")  # so that it can be printed
 
 

@@ -119,9 +119,10 @@ def test_flags_give_argparse_what_load_takes(world):
     assert "local|api|both|cache" in parser.format_help()
 
 
-def test_given_leaves_out_what_the_plugin_has_no_flag_for():
-    assert "jux_publish" not in config.given(argparse.Namespace())
-    assert set(config.given(argparse.Namespace()).values()) == {None}
+def test_given_has_every_option_and_none_where_nothing_was_given():
+    assert config.given(argparse.Namespace()) == dict.fromkeys(OPTIONS)
+    found = config.given(argparse.Namespace(jux_publish=True, other=1))
+    assert found == {**dict.fromkeys(OPTIONS), "jux_publish": True}
 
 
 def test_names_of_an_option():

@@ -98,6 +98,10 @@ def plain(pairs: list[tuple[str, Any]]) -> st.SearchStrategy[Written]:
     return st.sampled_from(pairs).map(lambda pair: Written(*pair))
 
 
+def number(value: float) -> Written:
+    return Written(repr(value), value, value)
+
+
 def listed(items: list[str]) -> Written:
     return Written(", ".join(items), tuple(items), list(items), tuple(items))
 
@@ -113,7 +117,8 @@ def values_of(option: Option) -> st.SearchStrategy[Written]:
         "bool": plain(SPELLED) | st.booleans().map(lambda value: Written(str(value), value, value)),
         "str": LINES.map(lambda text: Written(text, text)),
         "enum": st.sampled_from(option.choices or ("",)).map(lambda text: Written(text, text)),
-        "int": st.integers(0, 10**6).map(lambda number: Written(str(number), number, number)),
+        "int": st.integers(int(option.minimum or 0), int(option.maximum or 10**6)).map(number),
+        "float": st.floats(option.minimum, option.maximum).map(number) | plain([("30", 30.0), ("1e1", 10.0)]),
         "size": plain(SIZES) | st.integers(0, 10**9).map(lambda number: Written(str(number), number, number)),
         "path": plain(PATHS),
         "list": st.lists(NAMES, min_size=1, max_size=3).map(listed),

@@ -9,6 +9,7 @@ import pytest
 
 from pytest_jux import pipeline
 from pytest_jux.canonicalizer import canonical_hash
+from pytest_jux.credentials import read_passphrase
 from pytest_jux.document import Limits
 from pytest_jux.errors import (
     AlreadySigned,
@@ -20,7 +21,6 @@ from pytest_jux.errors import (
     SignerUntrusted,
     StorageError,
 )
-from pytest_jux.credentials import read_passphrase
 from pytest_jux.pipeline import Credentials, load_report, process_report, sign_and_check
 from pytest_jux.signer import remove_signatures
 from pytest_jux.storage import ReportStorage

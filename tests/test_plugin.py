@@ -328,9 +328,17 @@ def test_a_field_of_ones_own_that_looks_secret_is_not_recorded(project):
 # --- where it is kept ------------------------------------------------------------------------------------------------
 
 
-def publishing(project, mode=None):
+@pytest.fixture
+def refused():
+    """A URL whose port nobody listens on, and nobody can take meanwhile."""
+    with socket.socket() as kept:
+        kept.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{kept.getsockname()[1]}/api/v1/reports"
+
+
+def publishing(project, url, mode=None):
     lines = ["[jux]", "enabled = true", "sign = true", f"key_path = {project.signer.key_path}", "publish = true"]
-    lines += [f"cert_path = {project.signer.cert_path}", "api_url = https://jux.example.org/"]
+    lines += [f"cert_path = {project.signer.cert_path}", f"api_url = {url}", "api_retries = 0"]
     lines += [f"storage_mode = {mode}"] if mode else []
     (project.path / ".jux.conf").write_text("\n".join(lines))
 
@@ -340,29 +348,29 @@ def entries(project, directory):
 
 
 @pytest.mark.parametrize(
-    ("mode", "reports", "queue"),
+    ("mode", "reports", "queue", "mark"),
     [
-        (None, [".xml"], [".json", ".xml"]),
-        ("both", [".xml"], [".json", ".xml"]),
-        ("cache", [".xml"], [".json", ".xml"]),
-        ("api", [], [".json", ".xml"]),
-        ("local", [".xml"], []),
+        (None, [".xml"], [".json", ".xml"], "✗ Not published: "),
+        ("both", [".xml"], [".json", ".xml"], "✗ Not published: "),
+        ("cache", [".xml"], [".json", ".xml"], "⚠ API unavailable, queued for retry: "),
+        ("api", [], [".json", ".xml"], "✗ Not published: "),
+        ("local", [".xml"], [], "⚠ .jux.conf:9: jux_storage_mode is 'local' though jux_publish is on: nothing is p"),
     ],
 )
-def test_every_storage_mode_has_its_places(project, mode, reports, queue):
-    publishing(project, mode)
+def test_every_storage_mode_has_its_places(project, refused, mode, reports, queue, mark):
+    publishing(project, refused, mode)
     result = project.run("--junit-xml=report.xml")
     assert (entries(project, "reports"), entries(project, "queue")) == (reports, queue)
     kept = [path.read_bytes() for name in ("reports", "queue") for path in (project.store / name).glob("*.xml")]
     assert set(kept) == {project.report.read_bytes()}
-    assert ("⚠ Queued for publishing: this version of pytest-jux does not publish yet" in section(result)) == bool(
-        queue
-    )
+    (line,) = [line for line in section(result) if not line.startswith("✓")]
+    assert line.startswith(mark)
+    assert result.ret == 0
     assert "✓ Published" not in result.stdout.str()
 
 
-def test_what_could_not_be_signed_does_not_wait_to_be_published(project):
-    publishing(project)
+def test_what_could_not_be_signed_does_not_wait_to_be_published(project, refused):
+    publishing(project, refused)
     (project.path / ".jux.conf").write_text(
         (project.path / ".jux.conf").read_text().replace(str(project.signer.key_path), "none.pem")
     )

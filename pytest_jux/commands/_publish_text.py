@@ -1,8 +1,9 @@
-"""What jux-publish prints: what came of each report, and what would be sent."""
+"""What jux-publish prints about reports that it sends: a line for each, JSON, and the sum."""
 
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from pytest_jux.commands import _cli
@@ -11,8 +12,11 @@ from pytest_jux.commands._cache_options import is_terminal, progress
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pytest_jux.config import Settings
+    from pytest_jux.errors import JuxError
     from pytest_jux.submission import Submitted
+
+_WORDS = {"duplicate": "duplicate", "error": "failed", "not_tried": "not tried"}
+_LONGEST_DETAILS = 2000  # characters of what a server says of one report among many
 
 
 def show_each(
@@ -24,131 +28,122 @@ def show_each(
     quiet: bool,
     verbose: bool,
     duplicate_ok: bool,
-) -> list[dict[str, Any]]:
-    """Say what came of each report as soon as it is known, and return all of it."""
-    rows = []
+) -> tuple[Counter[str], list[dict[str, Any]]]:
+    """Say what came of each report as soon as it is known; return how many there are of each status.
+
+    For JSON all is returned, else nothing of it is kept.
+    """
+    counts: Counter[str] = Counter()
+    rows: list[dict[str, Any]] = []
     last_hint = ""
+    # Where people see a line for each report, they know how far it is.
+    is_bar_wanted = as_json or quiet or not is_terminal(sys.stdout)
     with progress("Publishing") as update:
         for submitted in done:
-            row, hint = _row(submitted)
-            rows.append(row)
-            where = "" if is_one and row["file"] == "-" else f"{row['file']}: "
+            row = _row(submitted, is_one=is_one)
+            counts[row["status"]] += 1
+            if as_json:
+                rows.append(row)
             if row["status"] == "error":
-                _cli.say(f"✗ {where}{row['reason']}", "" if hint == last_hint else hint)
+                hint = _hint(submitted)
+                _cli.say(f"✗ {_failure(submitted, row, is_one=is_one)}", "" if hint == last_hint else hint)
                 last_hint = hint
-            elif not quiet and not as_json and row["status"] != "not_tried":
-                _show_success(row, "" if is_one else where, is_fine=duplicate_ok or row["status"] == "published")
-                if verbose:
-                    _show_details(row)
+            elif row["status"] != "not_tried" and not (quiet or as_json):
+                _show_success(row, is_one=is_one, is_fine=duplicate_ok or row["status"] == "published")
+            if verbose and not as_json:
+                _show_details(row)
             if submitted.note:
-                _cli.say(f"{where}{submitted.note}")
-            if as_json or quiet or not is_terminal(sys.stdout):
-                update(len(rows), total)
-    return rows
+                _cli.say(f"warning: {shown_name(submitted.name)}: {submitted.note}")
+            if is_bar_wanted:
+                update(counts.total(), total)
+    return counts, rows
 
 
-def _row(submitted: Submitted) -> tuple[dict[str, Any], str]:
-    """Return what came of a report as JSON values, and the next step where there is one."""
-    from pytest_jux.outcomes import to_dict
-
-    known = {"canonical_hash": submitted.canonical_hash or None, "file": submitted.name}
-    if submitted.error is not None:
-        error = submitted.error
-        return {"status": "error", "kind": "refused", "reason": str(error), **known}, _hint_of(error)
-    if submitted.outcome is None:
-        return {"status": "not_tried", **known}, ""
-    row = to_dict(submitted.outcome)
-    first: dict[str, Any] = {name: row.pop(name) for name in ("status", "id") if name in row}
-    return {**first, **known, **row}, getattr(submitted.outcome, "hint", "")
+def shown_name(name: str) -> str:
+    """Return a report's name for people."""
+    return "standard input" if name == "-" else name
 
 
-def _hint_of(error: Exception) -> str:
+def refusal(name: str, error: JuxError) -> str:
+    """Return why a report is not sent, with its name."""
+    from pytest_jux.errors import FileProblem
+
+    is_named = isinstance(error, FileProblem) and str(error.path) in {name, shown_name(name)}
+    return str(error) if is_named else f"{shown_name(name)}: {error}"
+
+
+def hint_of(error: JuxError) -> str:
+    """Return what to do about a report that is not sent."""
     from pytest_jux.errors import ReportUnsigned, SignatureBroken
 
     if isinstance(error, ReportUnsigned):
         return "Sign it with jux-sign, or send it as it is with --allow-unsigned."
     if isinstance(error, SignatureBroken):
         return "Send the report as it was signed, or sign it again with jux-sign --replace."
-    return getattr(error, "hint", "")
+    return error.hint
 
 
-def _show_success(row: dict[str, Any], where: str, *, is_fine: bool) -> None:
+def refused_row(name: str, error: JuxError) -> dict[str, Any]:
+    """Return what came of a report that is not sent as JSON values."""
+    return {"status": "error", "kind": "refused", "reason": str(error), "canonical_hash": None, "file": name}
+
+
+def sum_of(counts: Counter[str]) -> str:
+    """Return how many reports there are of each status, in one line."""
+    from pytest_jux.text import plural
+
+    said = {**_WORDS, "duplicate": "duplicate" if counts["duplicate"] == 1 else "duplicates"}
+    others = [f", {counts[status]:,} {word}" for status, word in said.items() if counts[status] or status == "error"]
+    return f"Published {plural(counts['published'], 'report')}{''.join(others)}"
+
+
+def _row(submitted: Submitted, *, is_one: bool) -> dict[str, Any]:
+    """Return what came of a report as JSON values."""
+    import json
+
+    from pytest_jux.outcomes import to_dict
+
+    if submitted.error is not None:
+        return refused_row(submitted.name, submitted.error)
+    known = {"canonical_hash": submitted.canonical_hash or None, "file": submitted.name}
+    if submitted.outcome is None:
+        return {"status": "not_tried", **known}
+    row = to_dict(submitted.outcome)
+    if not is_one and len(json.dumps(row.get("details"))) > _LONGEST_DETAILS:
+        row["details"] = {}  # of thousands of reports, they would fill the memory
+    first: dict[str, Any] = {name: row.pop(name) for name in ("status", "id") if name in row}
+    return {**first, **known, **row} | ({"note": submitted.note} if submitted.note else {})
+
+
+def _failure(submitted: Submitted, row: dict[str, Any], *, is_one: bool) -> str:
+    if submitted.error is not None:
+        return refusal(submitted.name, submitted.error)
+    reason = f"the server refuses it: {row['reason']}" if row["kind"] == "rejected" else row["reason"]
+    return reason if is_one and submitted.name == "-" else f"{shown_name(submitted.name)}: {reason}"
+
+
+def _hint(submitted: Submitted) -> str:
+    return getattr(submitted.outcome, "hint", "") if submitted.error is None else hint_of(submitted.error)
+
+
+def _show_success(row: dict[str, Any], *, is_one: bool, is_fine: bool) -> None:
     named = f" ({row['id']})" if row["id"] else ""
-    if row["status"] == "published":
-        text = f"{where}published{named}" if where else f"Published successfully{named}"
+    if not is_one:
+        text = f"{shown_name(row['file'])}: {row['status']}{named}"
+    elif row["status"] == "published":
+        text = f"Published successfully{named}"
     else:
-        text = f"{where}duplicate{named}" if where else f"Duplicate: the server has this report already{named}"
+        text = f"Duplicate: the server has this report already{named}"
     _cli.show(f"{'✓' if is_fine else '⚠'} {text}", "green" if is_fine else "yellow")
 
 
 def _show_details(row: dict[str, Any]) -> None:
+    """Print hash, address, the server's words and attempts, as far as there are any, next to what they belong to."""
     from pytest_jux.text import plural
 
-    for text in (row["canonical_hash"], row["url"], row["message"], plural(row["attempts"], "attempt")):
+    texts = [row["canonical_hash"], row.get("url"), row.get("message")]
+    texts += [plural(row["attempts"], "attempt")] if "attempts" in row else []
+    tell = _cli.say if row["status"] == "error" else _cli.show
+    for text in texts:
         if text:
-            _cli.show(f"  {text}")
-
-
-STATUSES = {"published": "", "duplicate": "duplicate", "error": "failed", "not_tried": "not tried"}
-
-
-def sum_of(counts: dict[str, int]) -> str:
-    """Return how many reports there are of each status, in one line."""
-    from pytest_jux.text import plural
-
-    others = [f", {counts['duplicate']:,} {'duplicate' if counts['duplicate'] == 1 else 'duplicates'}"]
-    others += [f", {counts[status]:,} {STATUSES[status]}" for status in ("error", "not_tried")]
-    shown = zip(("duplicate", "error", "not_tried"), others, strict=True)
-    text = "".join(other for status, other in shown if counts[status] or status == "error")
-    return f"Published {plural(counts['published'], 'report')}{text}"
-
-
-def show_plan(paths: Iterable[str], settings: Settings, *, allow_unsigned: bool, as_json: bool, is_one: bool) -> int:
-    """Show the requests that would be made; nothing secret is read for that."""
-    from pytest_jux.config import MASK
-    from pytest_jux.config_values import without_userinfo
-    from pytest_jux.credentials import SOURCES
-    from pytest_jux.errors import JuxError
-    from pytest_jux.submission import examine
-    from pytest_jux.wire import report_text, request_headers
-
-    url = without_userinfo(settings["jux_api_url"] or "<jux_api_url is not set>")
-    name = "X-API-Key" if settings["jux_api_auth"] == "api-key" else "Authorization"
-    key = {name: MASK} if any(settings[source] for source in SOURCES) else {}
-    plans: list[dict[str, Any]] = []
-    failed = False
-    for path in paths:
-        try:
-            project = settings["jux_project"] or ""
-            fit = examine(_cli.read_input(path), allow_unsigned=allow_unsigned, project=project)
-            text = report_text(fit.data)
-        except JuxError as error:
-            _cli.say(f"✗ {path}: {error}", _hint_of(error))
-            plans.append({"file": path, "status": "error", "kind": "refused", "reason": str(error)})
-            failed = True
-            continue
-        body = {"report": _shortened(text), "canonical_hash": fit.canonical_hash, "metadata": fit.metadata}
-        request = {
-            "method": "POST",
-            "url": url,
-            "headers": {**request_headers(fit.canonical_hash), **key},
-            "body": body,
-        }
-        plans.append({"file": path, "status": "dry-run", "signature": str(fit.state), "size": len(fit.data), **request})
-        if not as_json:
-            _show_request(plans[-1])
-    if as_json:
-        _cli.show_json(plans[0] if is_one else plans)
-    return _cli.FAILED if failed else 0
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 120 else f"{text[:100]}… ({len(text):,} characters)"  # noqa: PLR2004 - a line or so
-
-
-def _show_request(plan: dict[str, Any]) -> None:
-    import json
-
-    _cli.show(f"{plan['file']}: {plan['method']} {plan['url']}", bold=True)
-    _cli.show_lines(f"  {name}: {value}" for name, value in plan["headers"].items())
-    _cli.show_lines(f"  {line}" for line in json.dumps(plan["body"], indent=2, ensure_ascii=False).splitlines())
+            tell(f"  {text}")

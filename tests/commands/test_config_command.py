@@ -197,7 +197,7 @@ def test_list_has_everything_about_every_option(jux_config, form, read):
     }
     assert listed["jux_sign"]["requires"] == ["jux_key_path"]
     assert listed["jux_metadata_env"]["default"] == []
-    assert (listed["jux_api_key"]["flag"], listed["jux_api_key"]["secret"]) == (None, True)
+    assert (listed["jux_api_key"]["flag"], listed["jux_api_key"]["secret"]) == ("--jux-api-key", True)
 
 
 def test_list_is_one_line_for_each_option_where_there_is_no_terminal(jux_config, monkeypatch):
@@ -977,8 +977,9 @@ def without_colours(text: str) -> str:
 
 @pytest.mark.parametrize("columns", [30, 59, 60, 80, 100])
 def test_a_terminal_is_not_overrun(project, home, columns):
+    longest = max(len(f"{name} ({option.type})") for name, option in OPTIONS.items())
     for line in without_colours(on_terminal(["list", "--verbose"], columns)).splitlines():
-        assert len(line) <= max(columns, 34), line
+        assert len(line) <= max(columns, longest if line.startswith("jux_") else 34), line
     user_file(home)
     words = on_terminal(["dump"], columns).split()
     assert "(source:" in words
