@@ -30,6 +30,7 @@ output, everything else to standard error. Colours are used on a terminal only; 
 |---|---|
 | 0 | done; for `jux-verify`: every report is valid |
 | 1 | failed; for `jux-verify`: at least one report is not valid |
+| 2 | `jux-publish` alone: the server has a report already |
 | 64 | usage error |
 | 130 | interrupted |
 """
@@ -59,8 +60,9 @@ separated by blanks, commas or new lines; pairs (`jux_metadata_extra = team=paym
 Metadata fields are named as in the report, with or without `jux:` (`hostname`, `username`, `git`, `git:remote`,
 `env:CI_*`).
 
-This version does not publish yet. With `jux_publish = true`, a signed report waits in the queue of the store: in the
-modes `both` (the default then) and `cache` it is stored, too, in `api` only queued; `local` never queues.
+With `jux_publish = true`, signed reports go to `jux_api_url`. `jux_storage_mode` is `both` then, unless it is set: the
+report is stored, too. In `cache` a server that is away is no error, in `api` a report is only kept while it waits, and
+`local` publishes nothing ([publishing.md](publishing.md)).
 
 | setting | type | default | command line | environment | meaning |
 |---|---|---|---|---|---|

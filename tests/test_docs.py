@@ -224,7 +224,7 @@ def test_the_library_s_example_of_publishing_works(real_report, p256, capsys):
     example = [block for block in blocks(ROOT / "docs" / "library.md", "python") if "outcome" in block]
     assert len(example) == 2
     with RecordingServer(key="the API key") as server:
-        names = {"signed": sign_report(real_report, *p256)}
+        names = {"signed": sign_report(real_report, p256.key, p256.certificate)}
         for block in example:
             exec(block.replace(API, server.url), names)  # noqa: S102 - the documentation's own code
     assert f"the server has it: {server.url.partition('/api/')[0]}/reports/" in capsys.readouterr().out

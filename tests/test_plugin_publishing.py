@@ -1,4 +1,4 @@
-"""The plugin publishes, in real pytest runs against a real server: what is said, kept, returned, and how long it takes."""
+"""The plugin publishes, in real pytest runs against a real server: what is said, kept, returned, and at what cost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 import time
@@ -523,7 +522,6 @@ def test_older_reports_cost_no_more_time_than_the_deadline(project, server):
         "✓ Published 1 report of earlier runs",
         "⚠ 4 reports of earlier runs still queued (jux-cache push)",
     ]
-    assert sorted(older)[0] in {*older}
     assert len([one for one in older if one in server.reports]) == 1
     assert len(project.kept("queue")) == 4
 

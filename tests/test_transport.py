@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import math
+import os
 import socket
 import subprocess
 import sys
@@ -397,6 +398,30 @@ def test_what_goes_wrong_in_resolving_is_told(transport_of, monkeypatch):
     error = failure_of(transport_of("http://jux.example.test/"))
     assert "jux.example.test cannot be found (temporary failure in name resolution)" in error.reason
     assert error.is_passing
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_name_that_takes_forever_can_be_interrupted():
+    program = """
+import os, signal, socket, sys, threading, time
+
+def hangs(*arguments, **options):
+    os.kill(os.getpid(), signal.SIGINT)
+    threading.Event().wait(60)
+
+from pytest_jux.calls import Call
+from pytest_jux.tls import Security
+from pytest_jux.transport import Transport
+transport = Transport("http://jux.example.test/", Security(), connect=60, read=60)
+socket.getaddrinfo = hangs
+try:
+    transport.post(Call(time.monotonic() + 60), b"", {})
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    command = [sys.executable, "-W", "error", "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
 
 
 # --- calls -----------------------------------------------------------------------------------------------------------

@@ -124,6 +124,7 @@ def test_a_signed_report_keeps_its_line_ends_and_its_signature(real_report, p256
         b'<?xml version="1.0" encoding="a\0b"?><testsuites/>',
         codecs.BOM_UTF8 + b'<?xml version="1.0" encoding="iso-8859-1"?><testsuites/>',
         '<?xml version="1.0"?><testsuites/>'.encode("utf-16"),
+        f'<?xml version="1.0" {"ю" * 600} encoding="iso-8859-5"?><testsuites/>'.encode(),
     ],
 )
 def test_bytes_that_are_no_text_are_an_error_of_ours(data):
@@ -131,16 +132,35 @@ def test_bytes_that_are_no_text_are_an_error_of_ours(data):
         report_text(data)
     assert caught.value.encoding in str(caught.value)
     assert "UTF-8" in caught.value.hint
+    with pytest.raises(ReportUnsendable):
+        request_body(data, HASH)
 
 
-@given(st.binary(max_size=200), st.sampled_from(["", *DECLARATIONS]), st.sampled_from([*ENCODINGS, "x", "utf-16"]))
-def test_whatever_can_be_sent_comes_back_and_everything_else_is_refused(noise, declaration, encoding):
+@given(
+    st.sampled_from(["", *DECLARATIONS]),
+    st.sampled_from([*ENCODINGS, "x", "utf-16"]),
+    st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode()),
+)
+def test_whatever_can_be_sent_comes_back_and_everything_else_is_refused(declaration, encoding, noise):
     data = declaration.format(encoding).encode() + noise
     try:
         text = report_text(data)
     except ReportUnsendable:
+        with pytest.raises(ReportUnsendable):
+            request_body(data, HASH)
         return
     assert report_bytes(text) == data
+    assert sent_text(data) == text
+
+
+@pytest.mark.parametrize("character", [*map(chr, range(0x20)), '"', "\\", "/", "\x7f", "\x85", "\u2028", "\U0001f511"])
+@pytest.mark.parametrize("encoding", ["utf-8", "UTF-8", "iso-8859-1"])
+def test_every_character_that_json_escapes_arrives(character, encoding):
+    """Also those that XML does not allow: whether it is a report is for others to say."""
+    data = f'<?xml version="1.0" encoding="{encoding}"?>{character}a{character}{character}'.encode()
+    body = request_body(data, HASH)
+    assert report_bytes(json.loads(body)["report"]) == data
+    assert not any(sign in body for sign in range(0x20))
 
 
 @given(st.text())
