@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _WORTH_PACKING = 1000  # bytes, below which a packed request is no quicker
 _DEADLINE = 120.0  # seconds
+_SHORTEST_SECRET = 4  # characters; what is shorter is a part of everything, and no secret
 _FIRST_PAUSE = 0.25, 0.75  # seconds before the first retry, at least and at most
 
 
@@ -76,6 +77,7 @@ class JuxAPIClient:
         client_key_passphrase: bytes | None = None,
         gzip: Literal["auto", "always", "never"] = "auto",
         connections: int = 1,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self.url = url
         self.deadline = deadline
@@ -86,7 +88,9 @@ class JuxAPIClient:
         self._packing = _Packing(gzip)
         self._watchdog = Watchdog()
         security = Security(ca, client_cert, client_key, client_key_passphrase)
-        self._transport = Transport(url, security, connect=connect_timeout, read=read_timeout, connections=connections)
+        self._transport = Transport(
+            url, security, connect=connect_timeout, read=read_timeout, connections=connections, environ=environ
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -284,4 +288,4 @@ def _never_shown(key: Secret | None, authorization: Mapping[str, Secret]) -> tup
     texts = {key.reveal().strip(), *sent, *(text.partition(" ")[2] for text in sent)}
     if ":" in key.reveal():
         texts.add(key.reveal().partition(":")[2].strip())
-    return tuple(Secret(text) for text in sorted(texts - {""}, key=len, reverse=True))
+    return tuple(Secret(text) for text in sorted(texts, key=len, reverse=True) if len(text) >= _SHORTEST_SECRET)

@@ -104,10 +104,11 @@ class Watchdog:
 
     def _watch(self, mine: object) -> None:
         with self._condition:
+            now = time.monotonic()
             while self._thread is mine:
-                now = time.monotonic()
                 for call in [call for call in self._calls if call.deadline <= now]:
                     self._calls.discard(call)
                     call.abandon()
                 self._wakes = min((call.deadline for call in self._calls), default=math.inf)
-                self._condition.wait(None if self._wakes == math.inf else self._wakes - now)
+                is_woken = self._condition.wait(None if self._wakes == math.inf else self._wakes - now)
+                now = time.monotonic() if is_woken else max(time.monotonic(), self._wakes)  # clocks can be stopped

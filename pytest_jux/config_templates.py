@@ -57,6 +57,11 @@ _EXAMPLES = {
     "jux_api_key": "",
     "jux_api_key_env": "JUX_API_KEY",
     "jux_api_key_file": "~/.jux/api_key",
+    "jux_api_ca": "~/.jux/ca.pem",
+    "jux_api_client_cert": "~/.jux/client.crt",
+    "jux_api_client_key": "~/.jux/client.key",
+    "jux_api_client_key_passphrase_env": "JUX_CLIENT_KEY_PASSPHRASE",
+    "jux_api_client_key_passphrase_file": "~/.jux/client_passphrase",
 }
 _MINIMAL = {
     "jux_enabled": "true",

@@ -23,6 +23,22 @@ SOURCES = ("jux_api_key", "jux_api_key_env", "jux_api_key_file", "jux_api_keyrin
 KEYRING_SERVICE = "jux"
 
 
+class Environment(dict[str, str]):
+    """Environment variables, which may hold secrets, so that tracebacks and debuggers do not show them."""
+
+    @classmethod
+    def at_start(cls, before: Mapping[str, str], now: Mapping[str, str]) -> Environment:
+        """Return what counts for a test run: what was there before any conftest.py, and what has been added since.
+
+        Plugins that read .env files add variables. A proxy that is added is meant for the tests.
+        """
+        added = {name: value for name, value in now.items() if not name.lower().endswith("_proxy")}
+        return cls(added | dict(before))
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} environment variables>"
+
+
 def read_passphrase(variable: str | None, file: Path | None, environ: Mapping[str, str] | None = None) -> bytes | None:
     """Return the passphrase from the first line of a file or from an environment variable; None if neither is named.
 

@@ -68,7 +68,7 @@ class Delivery:
             self._say(outcome, waits, is_kept=processed.is_queued)
             if not isinstance(outcome.delivery, (Published, Duplicate)):
                 return False
-            if self.mode == "cache" and self._storage is not None:
+            if self.mode == "cache" and self._storage is not None and processed.is_queued:
                 self.if_interrupted = ("⚠", "Interrupted while reports of earlier runs were published")
                 self._drain(self._storage, client, until)
             return True
@@ -132,11 +132,14 @@ class Delivery:
         from pytest_jux.publishing import drain  # noqa: PLC0415 - as in _make_client
 
         try:
-            published, left = drain(storage, client, until=until, clock=time.monotonic)
+            published, left, refused = drain(storage, client, until=until, clock=time.monotonic)
         except errors.JuxError as error:
             self._notices.say("⚠", f"The queue could not be read: {error}")
             return
         if published:
             self._notices.say("✓", f"Published {plural(published, 'report')} of earlier runs")
+        if refused:
+            what = plural(refused, "report")
+            self._notices.say("⚠", f"The server refuses {what} of earlier runs (jux-cache list --status rejected)")
         if left:
             self._notices.say("⚠", f"{plural(left, 'report')} of earlier runs still queued (jux-cache push)")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 DEFECT: pytest.StashKey[str] = pytest.StashKey()
+ENVIRONMENT: pytest.StashKey[dict[str, str]] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,6 +33,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         for flag, arguments in option.arguments():
             group.addoption(flag, **arguments)
         parser.addini(option.name, f"{option.help} [{option.type}]", default=None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Remember the environment as it is before a conftest.py changes it for its tests."""
+    early_config.stash[ENVIRONMENT] = dict(os.environ)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -59,28 +67,37 @@ def _enabled_run(config: pytest.Config) -> Run | None:
     """Return the run that is asked for, if one is; raises pytest.UsageError for a configuration that cannot be used."""
     command_line = given(config.option)
     start = config.invocation_params.dir
+    before = config.stash.get(ENVIRONMENT, os.environ)
+    is_changed = any(before.get(name) != os.environ.get(name) for name in ("HOME", "JUX_ENABLED"))
     try:
         written = config.getini("jux_enabled")
     except (TypeError, ValueError, pytest.UsageError):  # not a string: TOML has booleans, which our own loader reads
         written = True
-    if not may_be_enabled(command_line, written, (str(start), str(config.rootpath))):
+    if not (is_changed or may_be_enabled(command_line, written, (str(start), str(config.rootpath)))):
         return None
     from pytest_jux import config as jux_config
+    from pytest_jux.credentials import Environment
 
     source = jux_config.PytestSource.from_pytest_config(config)
-    if not jux_config.is_enabled(start=start, command_line=command_line, pytest_source=source):
+    environ = Environment.at_start(before, os.environ)
+    home = Path(environ["HOME"]) if os.name == "posix" and environ.get("HOME") else None
+    if not jux_config.is_enabled(
+        start=start, command_line=command_line, environ=environ, pytest_source=source, home=home
+    ):
         return None
     from pytest_jux.errors import ConfigError
 
     try:
-        settings = jux_config.load(start=start, command_line=command_line, pytest_source=source)
+        settings = jux_config.load(
+            start=start, command_line=command_line, environ=environ, pytest_source=source, home=home
+        )
     except ConfigError as error:
         raise pytest.UsageError(f"jux: {error}") from None
     for problem in jux_config.check(settings):
         raise pytest.UsageError(f"jux: {problem}")
     from pytest_jux.run import Run
 
-    return Run(settings, config)
+    return Run(settings, config, environ)
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:

@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import urllib.request
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pytest_jux.addresses import is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _system: Any = urllib.request  # whose functions differ between systems
 
 _PORTS = {"http": 80, "https": 443}
 
 
-def proxy_for(url: str) -> str | None:
+def _proxies_of(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what variables say, as `urllib.request.getproxies_environment` does with those of the process."""
+    found: dict[str, str] = {}
+    for name in sorted(environ, key=str.islower):  # so that names in lower case win
+        kind = name.lower().removesuffix("_proxy")
+        if kind != name.lower() and not (name == "HTTP_PROXY" and "REQUEST_METHOD" in environ):  # CGI: a header
+            found[kind] = environ[name]
+    return {kind: address for kind, address in found.items() if address}
+
+
+def _of_the_system() -> dict[str, str]:
+    """Return what macOS and Windows have in their settings; other systems have variables alone."""
+    for name in ("getproxies_macosx_sysconf", "getproxies_registry"):
+        if hasattr(_system, name):
+            return dict(getattr(_system, name)())
+    return {}
+
+
+def proxy_for(url: str, environ: Mapping[str, str] | None = None) -> str | None:
     """Return the address of the proxy for `url`, None if none does. This machine is reached directly.
 
     NO_PROXY is a list of names (`example.com` means its subdomains, too), addresses, networks (`10.0.0.0/8`) and names
@@ -25,11 +47,12 @@ def proxy_for(url: str) -> str | None:
     host = parts.hostname or ""
     if is_loopback(host):
         return None
-    proxies = _system.getproxies()
+    named = _proxies_of(os.environ if environ is None else environ)
+    proxies = named or _of_the_system()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     if not proxy or _is_excepted(proxies.get("no", ""), host, parts.port or _PORTS.get(parts.scheme, 0)):
         return None
-    if not _system.getproxies_environment() and _system.proxy_bypass(host):
+    if not named and _system.proxy_bypass(host):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
 

@@ -104,6 +104,7 @@ def configured_client(
         client_key_passphrase=passphrase,
         gzip=settings["jux_api_gzip"],
         connections=connections,
+        environ=environ,
     )
 
 
@@ -229,12 +230,20 @@ def push(
             yield sent
 
 
-def drain(storage: ReportStorage, client: JuxAPIClient, *, until: float, clock: Callable[[], float]) -> tuple[int, int]:
-    """Send what older runs left for the same server and is due; give how many were published, and how many are left.
+class Drained(NamedTuple):
+    """How many reports of older runs were published, how many still wait, and how many the server refuses for good."""
+
+    published: int
+    left: int
+    refused: int = 0
+
+
+def drain(storage: ReportStorage, client: JuxAPIClient, *, until: float, clock: Callable[[], float]) -> Drained:
+    """Send what older runs left for the same server and is due; give what came of it.
 
     Nothing is begun after `clock` says `until`, and what is being sent then is given up.
     """
-    published = left = 0
+    published = left = refused = 0
     patience = Patience()
     now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     for entry in [entry for entry in storage.waiting() if entry.api_url == client.url]:
@@ -250,7 +259,8 @@ def drain(storage: ReportStorage, client: JuxAPIClient, *, until: float, clock: 
         patience.learn(outcome)
         published += isinstance(outcome, (Published, Duplicate))
         left += isinstance(outcome, (Unauthorized, Unavailable))
-    return published, left
+        refused += isinstance(outcome, Rejected)
+    return Drained(published, left, refused)
 
 
 class Patience:

@@ -25,7 +25,7 @@ from pytest_jux.storage import ReportStorage
 from pytest_jux.text import plural, show_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import pytest
 
@@ -39,10 +39,11 @@ _TITLES = {"read": "Report not processed", "sign": "Report not signed", "store":
 class Run:
     """A test run that the plugin is enabled for. `notices` are what pytest's summary says about it.
 
+    `environ` is the environment from before the tests and their conftest.py, which may have changed it since.
     `if_interrupted` is the line for somebody who interrupts at this moment.
     """
 
-    def __init__(self, settings: Settings, config: pytest.Config) -> None:
+    def __init__(self, settings: Settings, config: pytest.Config, environ: Mapping[str, str]) -> None:
         self.settings = settings
         self.config = config
         self.notices = Notices()
@@ -54,8 +55,7 @@ class Run:
         self._mode = storage_mode(settings)
         self._is_safe = True  # the private report is not the only copy
         self.temporary: Path | None = None  # the directory that a private report is in, from when pytest writes it
-        # Now, before a test or its conftest.py changes the environment.
-        self._environ = dict(os.environ)
+        self._environ = environ
         self._home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
         self._storage: ReportStorage | errors.JuxError
         try:

@@ -84,8 +84,12 @@ def tls_context(security: Security, connections: int) -> ssl.SSLContext:
             except OSError:  # reset already, in which case ssl would leave a socket open
                 sock.close()
                 raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)) from None
-            with contexts.one() as context:
-                wrapped = context.wrap_socket(sock, *arguments, **options)
+            try:
+                with contexts.one() as context:
+                    wrapped = context.wrap_socket(sock, *arguments, **options)
+            except BaseException as error:
+                _close_left_open(error)
+                raise
             if wrapped.version() is None:  # reset before the handshake, which ssl does not tell
                 wrapped.close()
                 raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
@@ -97,6 +101,16 @@ def tls_context(security: Security, connections: int) -> ssl.SSLContext:
 
     context: ssl.SSLContext = PerConnection(ssl.PROTOCOL_TLS_CLIENT)
     return context
+
+
+def _close_left_open(error: BaseException) -> None:
+    """Close the socket that ssl leaves open, known to nobody, if a connection is reset just before the handshake."""
+    step = error.__traceback__
+    while step is not None:
+        left = step.tb_frame.f_locals.get("self")
+        if isinstance(left, ssl.SSLSocket):
+            left.close()
+        step = step.tb_next
 
 
 def _read_authority(ca: Path) -> str:

@@ -12,6 +12,7 @@ import io
 import queue
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import urllib3
@@ -54,6 +55,7 @@ class _Interruptible(_Connection):
     """A connection that the call which uses it can cut. The second descriptor stays valid through TLS and `close`."""
 
     _line: socket.socket | None = None
+    debuglevel = 0  # which a test may have raised for all connections: http.client prints headers then
 
     def _new_conn(self) -> socket.socket:
         call = _this_thread.call
@@ -153,14 +155,23 @@ class Transport:
         ClientMisconfigured: the URL, a file or the proxy's address cannot be used.
     """
 
-    def __init__(self, url: str, security: Security, *, connect: float, read: float, connections: int = 1) -> None:
+    def __init__(
+        self,
+        url: str,
+        security: Security,
+        *,
+        connect: float,
+        read: float,
+        connections: int = 1,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self.url = url
         self._connect, self._read = connect, read
         parts = _checked_url(url)
         self._host = parts.host or ""
         self.place = f"{self._host}:{parts.port}" if parts.port else self._host
         self.is_exposed = is_exposed(url)
-        self.proxy = proxy_for(url)
+        self.proxy = proxy_for(url, environ)
         self._route = Route(url, self._host, self.place, self.proxy, connect, read)
         options: dict[str, Any] = {"num_pools": 2, "maxsize": connections, "blocksize": _BLOCK}
         is_tls = parts.scheme == "https" or (self.proxy or "").lower().startswith("https:")
@@ -204,6 +215,8 @@ class Transport:
             return Reply(response.status, found, data if is_whole else None)
         except (exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
             call.check()  # what goes wrong because the call was abandoned is no failure
+            if time.monotonic() >= call.deadline:  # the watchdog was about to say so
+                raise Abandoned from None
             raise explained(error, self._route, is_sent=call.is_sending) from None
         finally:
             call.let_go()

@@ -145,6 +145,23 @@ def test_halves_of_characters_become_question_marks():
     assert outcome == Rejected(400, "a? (?!)", {"reason": "?!", "?": ["?"]})
 
 
+@pytest.mark.parametrize(("reason", "kept"), [("Digest mismatch", "Digest mismatch"), (None, None), ({"a": 1}, None)])
+def test_details_are_not_longer_than_anybody_keeps(reason, kept):
+    details = {"reason": reason, "all": [[] for _ in range(100_000)]}
+    outcome = judge(400, {"error": "Invalid", "details": details})
+    assert isinstance(outcome, Rejected)
+    assert outcome.details.get("reason") == kept
+    assert "too long" in outcome.details["left out"]
+    assert "all" not in outcome.details
+    assert len(json.dumps(outcome.details)) < 1000
+    assert outcome.reason == ("Invalid (Digest mismatch)" if kept else "Invalid")
+
+
+def test_a_key_in_details_that_are_left_out_is_not_shown():
+    details = {"reason": f"key {KEY}", "all": ["x"] * 100_000}
+    assert KEY not in shown(judge(400, {"error": "Invalid", "details": details}, KNOWING))
+
+
 def test_details_are_not_deeper_than_anybody_reads():
     details = {"a": 1}
     for _ in range(500):

@@ -13,8 +13,8 @@ from pytest_jux.audit import Kind, audit
 from pytest_jux.bundle import receive
 from pytest_jux.canonicalizer import canonical_hash
 from pytest_jux.errors import ReportNotStored, StorageError
-from pytest_jux.signer import sign_report
 from pytest_jux.records import sealed
+from pytest_jux.signer import sign_report
 from pytest_jux.storage import ReportStorage
 from pytest_jux.verifier import Trust
 

@@ -61,8 +61,9 @@ def test_a_passphrase_from_a_variable():
 
 
 def test_a_passphrase_from_this_process_environment(monkeypatch):
-    monkeypatch.setenv("JUX_TEST_PASSPHRASE", "caf\u00e9")
-    assert read_passphrase("JUX_TEST_PASSPHRASE", None) == os.fsencode("caf\u00e9")
+    passphrase = "caf\u00e9".encode()
+    monkeypatch.setenv("JUX_TEST_PASSPHRASE", os.fsdecode(passphrase))
+    assert read_passphrase("JUX_TEST_PASSPHRASE", None) == passphrase
 
 
 def test_bytes_in_a_variable_that_are_no_text_are_the_same_bytes():

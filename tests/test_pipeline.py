@@ -6,8 +6,10 @@ import datetime as dt
 import os
 
 import pytest
+from publishing.hostile import RecordingServer, answers, stores
 
 from pytest_jux import pipeline
+from pytest_jux.api_client import JuxAPIClient
 from pytest_jux.canonicalizer import canonical_hash
 from pytest_jux.credentials import read_passphrase
 from pytest_jux.document import Limits
@@ -21,7 +23,9 @@ from pytest_jux.errors import (
     SignerUntrusted,
     StorageError,
 )
-from pytest_jux.pipeline import Credentials, load_report, process_report, sign_and_check
+from pytest_jux.inventory import Status
+from pytest_jux.outcomes import Published, Rejected, Unavailable
+from pytest_jux.pipeline import Credentials, deliver, load_report, process_report, sign_and_check
 from pytest_jux.signer import remove_signatures
 from pytest_jux.storage import ReportStorage
 from pytest_jux.verifier import Trust, verify_report
@@ -178,3 +182,128 @@ def test_a_variable_that_is_not_set_is_not_an_empty_passphrase(monkeypatch, valu
         monkeypatch.setenv("PHRASE", value)
     with pytest.raises(PassphraseMissing, match="PHRASE"):
         read_passphrase("PHRASE", None)
+
+
+# --- queue and delivery ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server():
+    with RecordingServer() as running:
+        yield running
+
+
+@pytest.fixture
+def client(server):
+    with JuxAPIClient(server.url, retries=0) as made:
+        yield made
+
+
+@pytest.fixture
+def queue(report, store, p256, server):
+    """Return a function that signs and queues the report."""
+
+    def process(**arguments):
+        options = {"credentials": Credentials(p256.key), "storage": store, "metadata": {"hostname": "h"}}
+        return process_report(report, **options | {"queue_for": server.url} | arguments)
+
+    return process
+
+
+def test_a_signed_report_waits_for_its_server(queue, store, server):
+    outcome = queue()
+    assert (outcome.failures, outcome.is_queued) == ((), True)
+    entry = store.entry(outcome.canonical_hash)
+    assert (entry.api_url, entry.attempts) == (server.url, 0)
+    assert store.waiting_metadata(outcome.canonical_hash)["hostname"] == "h"
+    assert store.read(outcome.canonical_hash, waiting=True) == outcome.signed.data
+    assert not server.connections
+
+
+def test_a_report_that_is_not_signed_does_not_wait(queue, store):
+    outcome = queue(credentials=None)
+    assert not outcome.is_queued
+    assert store.waiting() == []
+
+
+def test_a_report_can_wait_without_being_kept(queue, store):
+    outcome = queue(keep=False)
+    assert (outcome.stored, outcome.is_queued) == (None, True)
+    assert not (store.root / "reports").exists()
+
+
+def test_what_is_delivered_waits_no_longer(queue, store, server, client):
+    outcome = deliver(queue(), client, store)
+    assert isinstance(outcome.delivery, Published)
+    assert (outcome.is_queued, outcome.failures) == (False, ())
+    (sent,) = server.reports.values()
+    assert (sent.data, sent.canonical_hash) == (outcome.signed.data, outcome.canonical_hash)
+    assert sent.metadata == {"hostname": "h"}
+    assert store.find(outcome.canonical_hash).status is Status.PUBLISHED
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "is_queued"), [(503, Unavailable, True), (404, Unavailable, True), (422, Rejected, False)]
+)
+def test_what_is_not_delivered_waits_unless_it_was_refused(queue, store, server, client, status, kind, is_queued):
+    server.behave(answers(status, {"error": "no"}))
+    outcome = deliver(queue(), client, store)
+    assert isinstance(outcome.delivery, kind)
+    assert outcome.is_queued is is_queued
+    assert len(store.waiting()) == is_queued
+
+
+def test_a_report_that_cannot_wait_is_sent_all_the_same(queue, server, client, tmp_path):
+    (tmp_path / "store").write_text("in the way")
+    processed = queue()
+    assert steps(processed) == ["store", "queue"]
+    outcome = deliver(processed, client, ReportStorage(tmp_path / "store"), {"hostname": "h"})
+    assert isinstance(outcome.delivery, Published)
+    (sent,) = server.reports.values()
+    assert (sent.data, sent.metadata) == (outcome.signed.data, {"hostname": "h"})
+
+
+def test_what_is_not_signed_is_not_sent(queue, store, server, client):
+    processed = queue(credentials=None)
+    assert deliver(processed, client, store) == processed
+    assert not server.connections
+
+
+def test_a_report_that_somebody_else_is_sending_is_not_sent_twice(queue, store, server, client):
+    processed = queue()
+    with ReportStorage(store.root).claim(processed.canonical_hash) as is_held:
+        assert is_held
+        outcome = deliver(processed, client, store)
+    assert (outcome.delivery, outcome.is_queued, outcome.failures) == (None, True, ())
+    assert not server.connections
+
+
+def test_what_the_server_said_is_known_even_if_it_cannot_be_recorded(queue, store, server, client):
+    def in_the_way(line):
+        (store.root / "published").write_text("in the way")
+        stores(line)
+
+    server.behave(in_the_way)
+    outcome = deliver(queue(), client, store)
+    assert isinstance(outcome.delivery, Published)
+    assert (outcome.is_queued, steps(outcome)) == (True, ["record"])
+    assert str(outcome.failures[0].error).startswith("the server has the report, but that cannot be recorded: ")
+    assert len([*store.queue.glob("*.json")]) == 1
+
+
+def test_an_entry_that_is_damaged_is_not_sent(queue, store, server, client):
+    processed = queue()
+    (entry,) = store.queue.glob("*.xml")
+    entry.unlink()
+    entry.write_bytes(b"<testsuite/>")
+    outcome = deliver(processed, client, store)
+    assert (steps(outcome), outcome.is_queued) == (["publish"], True)
+    assert not server.connections
+
+
+def test_a_delivery_ends_at_its_deadline(queue, store, server, client):
+    server.behave(lambda line: line.listen())
+    outcome = deliver(queue(), client, store, deadline=0.3)
+    assert isinstance(outcome.delivery, Unavailable)
+    assert "within 0.3 s" in outcome.delivery.reason
+    assert outcome.is_queued

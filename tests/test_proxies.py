@@ -28,7 +28,7 @@ def asked(url, **environ):
             patch.delenv(name, raising=False)
             patch.delenv(name.lower(), raising=False)
         for name, value in environ.items():
-            patch.setenv(name, value)
+            patch.setenv(name, os.fsdecode(value.encode()))  # whatever this machine's encoding is
         return proxy_for(url)
 
 
@@ -71,8 +71,7 @@ def test_this_machine_is_reached_directly(scheme, host):
 @pytest.mark.parametrize(("is_bypassed", "proxy"), [(True, None), (False, PROXY)])
 def test_the_systems_own_settings_count_where_no_variable_is_set(monkeypatch, is_bypassed, proxy):
     """As on macOS and Windows, whose settings have exceptions of their own."""
-    monkeypatch.setattr(urllib.request, "getproxies", lambda: {"http": PROXY})
-    monkeypatch.setattr(urllib.request, "getproxies_environment", dict)
+    monkeypatch.setattr(urllib.request, "getproxies_registry", lambda: {"http": PROXY}, raising=False)
     monkeypatch.setattr(urllib.request, "proxy_bypass", lambda host: is_bypassed and host == "a.test")
     assert proxy_for("http://a.test/") == proxy
 
@@ -214,7 +213,7 @@ def test_any_address_of_a_proxy_is_one_or_a_clear_error(address):
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.upper() in VARIABLES]:
             patch.delenv(name)
-        patch.setenv("HTTP_PROXY", address)
+        patch.setenv("HTTP_PROXY", os.fsdecode(address.encode()))
         try:
             JuxAPIClient("http://jux.example.com/").close()
         except ClientMisconfigured as error:

@@ -546,14 +546,14 @@ def drained(store, client, seconds=PATIENCE):
 
 def test_what_older_runs_left_for_this_server_is_sent(store, queued, client, server):
     identities = queued(3, url=server.url)
-    assert drained(store, client) == (3, 0)
+    assert drained(store, client)[:2] == (3, 0)
     assert [request.json["canonical_hash"] for request in server.requests] == identities
 
 
 @pytest.mark.parametrize("url", ["", "https://other.example.com/api/v1/reports"])
 def test_what_waits_for_no_server_or_another_is_not_touched(store, queued, client, server, url):
     queued(3, url=url)
-    assert drained(store, client) == (0, 0)
+    assert drained(store, client)[:2] == (0, 0)
     assert not server.connections
     assert len(store.waiting()) == 3
 
@@ -562,7 +562,7 @@ def test_what_is_not_due_is_left(store, queued, client, server):
     first, second, third = queued(3, url=server.url)
     change(store, first, next_attempt_at=LATER)
     change(store, second, next_attempt_at="2020-01-01T00:00:00+00:00")
-    assert drained(store, client) == (2, 1)
+    assert drained(store, client)[:2] == (2, 1)
     assert status(store, first) is Status.QUEUED
     assert {status(store, second), status(store, third)} == {Status.PUBLISHED}
 
@@ -570,14 +570,14 @@ def test_what_is_not_due_is_left(store, queued, client, server):
 def test_an_entry_that_fails_is_left_and_not_due_then(store, queued, client, server):
     queued(1, url=server.url)
     server.behave(answers(503), stores)
-    assert drained(store, client) == (0, 1)
-    assert drained(store, client) == (0, 1)
+    assert drained(store, client)[:2] == (0, 1)
+    assert drained(store, client)[:2] == (0, 1)
     assert len(server.requests) == 1
 
 
 def test_nothing_is_begun_when_there_is_no_time(store, queued, client, server):
     queued(3, url=server.url)
-    assert drain(store, client, until=5.0, clock=lambda: 5.0) == (0, 3)
+    assert drain(store, client, until=5.0, clock=lambda: 5.0)[:2] == (0, 3)
     assert not server.connections
 
 
@@ -585,14 +585,14 @@ def test_what_is_being_sent_when_the_time_is_over_is_given_up(store, queued, cli
     queued(3, url=server.url)
     server.behave(stores, lambda line: line.listen())
     start = time.monotonic()
-    assert drained(store, client, seconds=1.0) == (1, 2)
+    assert drained(store, client, seconds=1.0)[:2] == (1, 2)
     assert time.monotonic() - start < 3.0
 
 
 def test_a_server_that_is_no_use_is_not_asked_for_every_entry(store, queued, client, server):
     queued(5, url=server.url)
     server.behave(answers(401))
-    assert drained(store, client) == (0, 5)
+    assert drained(store, client)[:2] == (0, 5)
     assert len(server.requests) == 1
 
 
@@ -600,7 +600,7 @@ def test_a_duplicate_is_drained_and_a_refused_report_is_neither(store, queued, c
     first, _, _ = queued(3, url=server.url)
     server.preload(first)
     server.behave(stores, answers(400, {"error": "no"}), stores)
-    assert drained(store, client) == (2, 0)
+    assert drained(store, client)[:2] == (2, 0)
 
 
 def test_an_entry_that_cannot_be_read_is_left(store, queued, client, server):
@@ -608,18 +608,18 @@ def test_an_entry_that_cannot_be_read_is_left(store, queued, client, server):
     path = record_of(store, first).with_suffix(".xml")
     path.unlink()
     path.write_bytes(b"<testsuite/>")
-    assert drained(store, client) == (1, 1)
+    assert drained(store, client)[:2] == (1, 1)
     assert status(store, second) is Status.PUBLISHED
 
 
 def test_an_entry_that_somebody_else_is_sending_is_left_to_them(store, queued, client, server):
     first, _ = queued(2, url=server.url)
     with ReportStorage(store.root).claim(first):
-        assert drained(store, client) == (1, 0)
+        assert drained(store, client)[:2] == (1, 0)
 
 
 def test_an_empty_queue_is_drained(store, client, server):
-    assert drained(store, client) == (0, 0)
+    assert drained(store, client)[:2] == (0, 0)
     assert not store.root.exists()
 
 

@@ -16,7 +16,7 @@ import weakref
 import pytest
 import urllib3
 from publishing.authorities import authority_file, client_files, server_side
-from publishing.hostile import RecordingServer, answers, hangs_up, whole_answer
+from publishing.hostile import RecordingServer, answers, hangs_up, unencrypted, whole_answer
 from publishing.proxies import ForwardProxy
 
 from pytest_jux.calls import Abandoned, Call, Watchdog
@@ -329,6 +329,14 @@ def test_half_an_answer_of_an_abandoned_call_is_none(transport_of, beginning):
         post(transport_of(server.url), call=call)
 
 
+def test_a_call_whose_time_is_over_is_abandoned_even_if_nobody_has_said_so_yet(transport_of):
+    """Else the error would say that the read timeout was waited for, which is much longer."""
+    with RecordingServer(lambda line: line.listen()) as server:
+        transport = transport_of(server.url, read=PATIENCE)
+        with pytest.raises(Abandoned):
+            post(transport, call=Call(time.monotonic() + 0.1))
+
+
 def test_nothing_is_sent_by_a_call_that_is_over(transport_of):
     call = in_time()
     call.abandon()
@@ -627,6 +635,66 @@ def test_the_protocol_is_agreed_on(transport_of, tmp_path):
     assert seen == ["http/1.1"]
 
 
+def test_a_record_that_is_damaged_on_the_way_breaks_the_connection(transport_of, tmp_path):
+    def damages(line):
+        line.read_request()
+        os.write(line.socket.fileno(), b"\x17\x03\x03\x00\x20" + bytes(32))
+        line.listen()
+
+    with RecordingServer(damages, tls=server_side()) as server:
+        error = failure_of(transport_of(server.url, ca=authority_file(tmp_path)))
+    assert "broke" in error.reason
+    assert (error.is_passing, error.is_answered) == (True, True)
+
+
+def test_more_threads_than_announced_get_connections_with_tls(transport_of, tmp_path):
+    barrier = threading.Barrier(4)
+    files = client_files(tmp_path)
+
+    def together(line):
+        barrier.wait(PATIENCE)
+        answers(201)(line)
+
+    with RecordingServer(unencrypted(lambda line: (line.start_tls(context), together(line)))) as server:
+        context = server_side(wants_client=True)
+        url = server.url.replace("http:", "https:")
+        ca = authority_file(tmp_path)
+        transport = transport_of(url, ca=ca, client_cert=files.cert, client_key=files.key)
+        replies = []
+        threads = [threading.Thread(target=lambda: replies.append(post(transport).status)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+    assert replies == [201] * 4
+
+
+def test_a_certificate_that_is_gone_when_a_further_connection_needs_it_is_a_failure_and_no_error(
+    transport_of, tmp_path
+):
+    """A second thread is in a handshake, and for the first there is no context left."""
+    is_stuck = threading.Event()
+    files = client_files(tmp_path)
+
+    def hangs(line):
+        line.read(1)
+        is_stuck.set()
+        line.listen()
+
+    with RecordingServer(unencrypted(hangs), tls=server_side()) as server:
+        transport = transport_of(
+            server.url, ca=authority_file(tmp_path), client_cert=files.cert, client_key=files.key, connect=2
+        )
+        thread = threading.Thread(target=lambda: failure_of(transport))
+        thread.start()
+        assert is_stuck.wait(PATIENCE)
+        files.cert.unlink()
+        error = failure_of(transport)
+        thread.join(PATIENCE)
+    assert "client certificate" in error.reason
+    assert not error.is_passing
+
+
 @pytest.mark.parametrize("scheme", ["https", "HTTPS"])
 def test_a_proxy_with_tls_is_trusted_like_a_server(transport_of, tmp_path, monkeypatch, scheme):
     """Also for plain HTTP to the server, which needs no TLS itself."""
@@ -713,11 +781,12 @@ def stores_and_drips(line):
         (answers(201), PATIENCE),
         (answers(200, b"x" * 2 * MEGABYTE), PATIENCE),
         (hangs_up, PATIENCE),
+        (unencrypted(lambda line: line.reset()), PATIENCE),
         (lambda line: line.listen(), 0.1),
         (stores_and_drips, 0.1),
         (lambda line: line.listen(), 0.0),
     ],
-    ids=["answers", "says too much", "hangs up", "is silent", "drips", "has no time"],
+    ids=["answers", "says too much", "hangs up", "resets", "is silent", "drips", "has no time"],
 )
 def test_no_socket_stays_open(tmp_path, behaviour, deadline, is_tls, is_closed):
     with RecordingServer(behaviour, tls=server_side() if is_tls else None) as server:

@@ -172,6 +172,12 @@ def test_any_text_either_has_bytes_or_an_encoding_error(text):
     assert isinstance(data, bytes)
 
 
+def test_a_byte_order_mark_before_another_encoding_has_no_bytes():
+    """Tools disagree about which of the two counts."""
+    with pytest.raises(UnicodeError):
+        report_bytes('\ufeff<?xml version="1.0" encoding="iso-8859-1"?><testsuites/>')
+
+
 def test_the_body_is_what_the_documentation_says():
     body = request_body(b"<testsuites/>", HASH, {"git": {"branch": "main"}})
     assert json.loads(body) == {
