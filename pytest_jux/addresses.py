@@ -13,11 +13,15 @@ def address_problem(url: str) -> str:
     """Say what is wrong with the address of an API, to follow the words for it; "" if it can be used."""
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
+        host, port = parts.hostname, parts.port
     except ValueError:
         return "is not a URL"
     if parts.scheme not in {"http", "https"} or not host:
         return "is not an http:// or https:// URL"
+    if port == 0:
+        return "has the port 0, which is none"
+    if "%" in host and ":" not in host:  # some libraries would decode it, and ask another host than was checked
+        return "has a % in the name of its host"
     if any(character.isspace() or not character.isprintable() for character in url):
         return "has a blank or a control character in it"
     return "has a user or a password in it" if "@" in parts.netloc else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http
 import json
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -152,6 +153,8 @@ def _hide_all(value: Any, secrets: tuple[Secret, ...], depth: int) -> Any:  # no
         return {writable(_hide(name, secrets)): _hide_all(item, secrets, depth + 1) for name, item in value.items()}
     if isinstance(value, list):
         return [_hide_all(item, secrets, depth + 1) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):  # which JSON has not
+        return str(value)
     return shortened(writable(_hide(value, secrets))) if isinstance(value, str) else value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import socket
 import threading
 import time
@@ -79,13 +80,15 @@ class Watchdog:
         self._calls: set[Call] = set()
         self._wakes = math.inf  # at this time the thread looks again by itself
         self._thread: object | None = None
+        self._process = 0
 
     @contextlib.contextmanager
     def watching(self, call: Call) -> Iterator[None]:
         """Look after a call."""
         with self._condition:
             self._calls.add(call)
-            if self._thread is None:
+            if self._thread is None or self._process != os.getpid():  # a fork does not take threads along
+                self._process = os.getpid()
                 self._thread = mine = object()
                 threading.Thread(target=self._watch, args=(mine,), name="jux-deadline", daemon=True).start()
             elif call.deadline < self._wakes:

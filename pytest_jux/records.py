@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SEAL, DIGEST = "record_sha256", "file_sha256"  # of a record itself, and of the bytes of its report
+UNREADABLE = "(unknown: the record cannot be read)"  # the server of an entry; it is no address
 _MOST_ATTEMPTS = 1_000_000  # more are damage
 LARGEST_RECORD = 10_000_000  # bytes; a larger one is none of ours
 # What stands in a report's place and is none: a link, a pipe, a directory.
@@ -33,10 +34,14 @@ class Waiting(NamedTuple):
     @classmethod
     def of(cls, canonical_hash: str, facts: Mapping[str, Any]) -> Waiting:
         """Return what a record says, as far as it makes sense."""
+        if not facts:
+            return cls(canonical_hash, api_url=UNREADABLE)
         metadata = facts.get("metadata")
         texts = {name: facts.get(name) for name in ("queued_at", "next_attempt_at", "api_url")}
         texts["project"] = metadata.get("project") if isinstance(metadata, dict) else ""
         attempts = facts.get("attempts")
+        if not isinstance(facts.get("api_url", ""), str):
+            texts["api_url"] = UNREADABLE
         return cls(
             canonical_hash,
             attempts=min(max(attempts, 0), _MOST_ATTEMPTS) if isinstance(attempts, int) else 0,
@@ -64,7 +69,7 @@ def read_for_update(path: Path, identity: str) -> dict[str, Any]:
         return {}
     try:
         to_json(facts)
-    except RecursionError:  # nested deeper than anything that we write
+    except (RecursionError, ValueError):  # nested deeper than anything that we write, or with too long a number
         return {}
     return facts
 

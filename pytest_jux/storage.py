@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
 _HASH = re.compile(r"sha256:[0-9a-f]{64}")
 _ABBREVIATION = re.compile(r"(?:sha256[:-])?([0-9a-f]{4,64})(?:\.\.\.|…)?", re.IGNORECASE)
+_LARGEST_REPORT = 100_000_000  # bytes, as everywhere; a larger file was put there by somebody else
 _REMOVAL_TIME = 0.5  # seconds; a removal can be tried again
 _LOCK_TIME = 10.0  # seconds to wait for another process, which needs milliseconds
 _ENTRY = re.compile(r"sha256-[0-9a-f]{64}\.(xml|json)")
@@ -198,8 +199,7 @@ class ReportStorage:
             facts = read_for_update(record, identity)
             if not facts or (claim is not None and not claim.is_at(record)):
                 return
-            attempts = facts.get("attempts")
-            facts["attempts"] = (attempts if isinstance(attempts, int) else 0) + 1
+            facts["attempts"] = Waiting.of(identity, facts).attempts + 1
             facts |= {"last_attempt_at": now(), "last_error": reason, "next_attempt_at": next_attempt_at}
             write_atomically(record, to_json(facts), sync=False)
 
@@ -230,6 +230,9 @@ class ReportStorage:
         with self._changing(identity, "queue", record, self.queue):
             if not os.path.lexists(self.rejected / record.name):
                 self.find(identity)  # raises if it never was in the store
+                for directory in (self.queue, self.rejected, self.root):
+                    if directory.is_dir():
+                        sync_directory(directory)  # whoever queued it again may have been killed before
                 return
             known = read_for_update(self.rejected / record.name, identity)
             facts = {"canonical_hash": identity, "queued_at": now(), "attempts": 0}
@@ -363,6 +366,8 @@ class ReportStorage:
 
     def entry(self, canonical_hash: str) -> Waiting:
         """Return what the queue knows of a report with this full hash; nothing but the hash if that is nothing."""
+        if not os.path.lexists(self.queue / f"{_file_name(canonical_hash)}.json"):
+            return Waiting(canonical_hash)
         return Waiting.of(canonical_hash, self._record(QUEUE, canonical_hash))
 
     def waiting_metadata(self, canonical_hash: str) -> dict[str, Any]:
@@ -490,7 +495,11 @@ class ReportStorage:
         name = _file_name(canonical_hash)
         for directory in (*order, *order):  # twice: it may be on its way from one to another
             with contextlib.suppress(FileNotFoundError):
-                return read_regular(self.root / directory / f"{name}.xml")
+                path = self.root / directory / f"{name}.xml"
+                data = read_regular(path, _LARGEST_REPORT + 1)
+                if len(data) > _LARGEST_REPORT:
+                    raise StorageError(path, "read", f"it has more than {_LARGEST_REPORT:,} bytes")
+                return data
         raise ReportNotStored(canonical_hash)
 
     def _record_of(self, canonical_hash: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_jux.outcomes import Outcome
     from pytest_jux.storage import ReportStorage
 
+_MOST_MATCHES = 200_000  # paths
 _PATTERN = ("*", "?", "[")
 
 
@@ -152,7 +154,11 @@ def named_files(names: Iterable[str]) -> Named:
     problems: list[FileProblem] = []
     for name in names:
         known = len(problems)
-        found = _below_all(_matching(name), problems) if is_several(name) else [name]
+        try:
+            found = _below_all(_matching(name), problems) if is_several(name) else [name]
+        except FileProblem as problem:
+            problems.append(problem)
+            continue
         for path in found:
             paths.setdefault(path if path == "-" else os.path.realpath(path), path)
         if not found and len(problems) == known:
@@ -164,7 +170,10 @@ def named_files(names: Iterable[str]) -> Named:
 def _matching(name: str) -> list[str]:
     if _is_directory(name):
         return [name]
-    return sorted(glob.iglob(name, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    found = list(islice(glob.iglob(name, recursive=True), _MOST_MATCHES + 1))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    if len(found) > _MOST_MATCHES:  # `**` follows links, and there may be endless ways through two of them
+        raise FileProblem(name, "publish", f"it matches more than {_MOST_MATCHES:,} paths; name the directory instead")
+    return sorted(found)
 
 
 def _below_all(paths: Iterable[str], problems: list[FileProblem]) -> list[str]:

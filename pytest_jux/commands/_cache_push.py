@@ -190,9 +190,15 @@ def _say_left(left: Mapping[str, int]) -> None:
     """Say what waits for other servers, and how to send it."""
     import shlex
 
+    from pytest_jux.records import UNREADABLE
+
     for one in _left(left):
         number, url = plural(one["reports"], "report"), visible(one["api_url"])
         hint = f"To send there: --api-url {shlex.quote(url)}; to send here what other projects left: --any-server"
+        if url == UNREADABLE:
+            hint = "jux-cache verify says what is wrong; --any-server sends them here."
+            _cli.say(f"Left {number} whose record in the queue cannot be read", hint)
+            continue
         _cli.say(f"Left {number} of other projects, queued for {url}", hint)
 
 

@@ -14,6 +14,7 @@ import io
 import json
 import os
 import shlex
+import signal
 import subprocess
 import urllib.parse
 import zipfile
@@ -21,7 +22,11 @@ from xml.sax.saxutils import escape, quoteattr
 
 import pytest
 import yaml
-from e2e.leaks import Project, Secrets
+from cryptography.hazmat.primitives import serialization
+from e2e.leaks import GUARD, SCRIPTS, Artefact, Project, Secrets
+from publishing.authorities import authority_file, client_files, server_side
+from publishing.hostile import PATH, RecordingServer, is_silent, stores
+from publishing.proxies import ForwardProxy
 
 from pytest_jux.config import load
 from pytest_jux.keys import private_key_pem
@@ -664,4 +669,282 @@ def test_no_secret_is_in_the_traceback_of_a_crash(broken, tmp_path, protected):
     for line in ("jux-config dump --all", "jux-sign report.xml"):
         leaks += project.leaks_of(*line.split(), **environ)
     assert any(words in project.said for words in CRASHED)
+    assert not leaks, "\n" + "\n".join(leaks)
+
+
+# --- publishing ------------------------------------------------------------------------------------------------------
+
+PRINTABLE = "-{}'\"%40${{HOME}}\\{}`!&<{}>;=:{}"  # what a header can hold
+RING = """
+from pathlib import Path
+
+from keyring.backend import KeyringBackend
+
+
+class Ring(KeyringBackend):
+    priority = 9
+
+    def get_password(self, service, user):
+        return Path(__file__).with_name("ring.txt").read_text()
+
+    def set_password(self, service, user, password):
+        raise NotImplementedError
+"""
+
+
+class Publishing(Project):
+    """A project that signs and publishes, with its API key in the place that is asked for."""
+
+    def __init__(self, directory, signer, url, way="variable", auth="api-key"):
+        super().__init__(directory, Secrets())
+        secret = self.secrets.make("the API key", PRINTABLE)
+        self.key = f"me:{secret}" if auth == "basic" else secret
+        self.command_words = []  # of the commands, for which words of the command line give the key
+        self.write("key.pem", signer.key_path.read_bytes())
+        self.write("key.crt", signer.cert_path.read_bytes())
+        settings = {"enabled": "true", "sign": "true", "key_path": "key.pem", "cert_path": "key.crt"}
+        settings |= {"publish": "true", "storage_path": "store", "metadata_env": "*", "api_url": url, "api_auth": auth}
+        self.settings = settings | {"api_retries": 0, "publish_deadline": 5}
+        self.write("test_suite.py", SUITE)
+        self.give(way)
+        self.configure()
+
+    def configure(self, **settings):
+        self.settings |= settings
+        lines = [f"{name} = {value}" for name, value in self.settings.items()]
+        self.write(".jux.conf", "\n".join(["[jux]", *lines, ""]))
+
+    def give(self, way):
+        match way:
+            case "variable":
+                self.environ["JUX_API_KEY"] = self.key
+            case "command line":
+                self.arguments = [f"--jux-api-key={self.key}"]
+                self.command_words = [f"--api-key={self.key}"]
+            case "PYTEST_ADDOPTS":
+                self.environ["PYTEST_ADDOPTS"] = shlex.join([f"--jux-api-key={self.key}"])
+            case "name of a variable":
+                self.environ["DEPLOYMENT"] = self.key
+                self.settings["api_key_env"] = "DEPLOYMENT"
+            case "file":
+                self.write("api-key", self.key + "\nmore\n")
+                self.settings["api_key_file"] = "api-key"
+            case "keyring":
+                self.write("site/ring.py", RING)
+                self.write("site/ring.txt", self.key)
+                self.environ |= {"PYTHONPATH": str(self.directory / "site"), "PYTHON_KEYRING_BACKEND": "ring.Ring"}
+                self.settings["api_keyring"] = "true"
+            case ".jux.conf":
+                self.settings["api_key"] = self.key
+            case "pytest.ini":
+                self.write("pytest.ini", f"[pytest]\njux_api_key = {self.key}\n")
+
+    def leaks_of_all(self, *commands, **environ):
+        """Run pytest and commands that publish; describe each secret in their output or in a file."""
+        leaks = self.leaks_of_pytest(*[word for word in LOUD if word != "--debug"], JUX_DEBUG="1", **environ)
+        for command in commands:
+            leaks += self.leaks_of(*command.split(), *self.command_words, **environ)
+        return leaks + self.leaks(self.written())
+
+
+def echoes(status, **headers):
+    """Repeat in the answer what came in the headers, in as many ways as a server has."""
+
+    def behaviour(line):
+        request = line.read_request()
+        line.server.keep(request)
+        sent = [request.header(name) for name in ("x-api-key", "authorization", "proxy-authorization")]
+        sent = [text for text in sent if text]
+        sent += [text.partition(" ")[2] for text in sent]
+        sent += [base64.b64decode(text[6:]).decode() for text in sent if text.startswith("Basic ")]
+        said = " ".join(["it was", *sent])
+        fields = dict.fromkeys(("id", "message", "error", "url", "reason", "canonical_hash"), said)
+        fields |= {"details": {said: [said, {"deeper": said}]}, "status": said}
+        if status in {200, 201, 409}:
+            del fields["error"], fields["canonical_hash"]
+        named = {name: value.format(said=said) for name, value in headers.items()}
+        line.answer(status, fields, {"X-Sent": said, **named})
+
+    return behaviour
+
+
+ECHOES = {
+    "201": echoes(201),
+    "409": echoes(409),
+    "400": echoes(400),
+    "401": echoes(401),
+    "403": echoes(403),
+    "503": echoes(503, **{"Retry-After": "{said}"}),
+    "302": echoes(302, Location="https://elsewhere.example/?key={said}"),
+    "404": echoes(404),
+}
+# Where the key comes from, and how it is sent.
+KEY_WAYS = [
+    *((way, "api-key") for way in ("variable", "command line", "PYTEST_ADDOPTS", "name of a variable", "file")),
+    *((way, "api-key") for way in ("keyring", ".jux.conf", "pytest.ini")),
+    ("variable", "bearer"),
+    ("file", "basic"),
+    (".jux.conf", "basic"),
+]
+PUBLISHING_COMMANDS = (
+    "jux-publish report.xml",
+    "jux-publish -v --json report.xml",
+    "jux-publish --dry-run report.xml",
+    "jux-cache push --json",
+    "jux-cache push --rejected",
+)
+
+
+@pytest.mark.parametrize(("way", "auth"), KEY_WAYS)
+def test_no_api_key_is_in_what_is_put_out_while_publishing(tmp_path, p256, way, auth):
+    with RecordingServer(ECHOES["400"]) as server:
+        project = Publishing(tmp_path, p256, server.url, way, auth)
+        leaks = project.leaks_of_pytest("--junit-xml=report.xml", "-q", JUX_DEBUG="1")
+        server.behave(*(ECHOES[name] for name in ("503", "401", "409", "400")))
+        leaks += project.leaks_of_all(*PUBLISHING_COMMANDS)
+        header = "x-api-key" if auth == "api-key" else "authorization"
+        shown = {request.header(header) for request in server.requests}
+        words = {"bearer": f"Bearer {project.key}", "basic": f"Basic {base64.b64encode(project.key.encode()).decode()}"}
+        assert shown == {words.get(auth, project.key)}
+    assert [*(project.directory / "store" / "rejected").glob("*.json")]  # so that answers have been written down
+    assert not leaks, "\n" + "\n".join(leaks)
+
+
+@pytest.mark.parametrize("auth", ["api-key", "bearer", "basic"])
+def test_no_api_key_is_in_what_is_put_out_when_a_server_repeats_it(tmp_path, p256, auth):
+    leaks = []
+    with RecordingServer() as server:
+        project = Publishing(tmp_path, p256, server.url, "variable", auth)
+        for echo in ECHOES.values():
+            server.behave(echo)
+            leaks += project.leaks_of_pytest("--junit-xml=report.xml", "-q", JUX_DEBUG="1")
+    for said in (b"Published to API: http", b"already", b"refuses", b"accept", b"may not", b"overloaded"):
+        assert said in project.said, said
+    assert b"redirects to https://elsewhere.example/?key=it was *" in project.said
+    assert not leaks, "\n" + "\n".join(leaks)
+
+
+UNUSABLE = {
+    "letters": ("api-key", "ключ-{}-é-{}"),
+    "a control character": ("bearer", "{}\x07{}"),
+    "no user": ("basic", "{}-{}"),
+    "an escape sequence": ("basic", "me:{}\x1b[2J{}"),
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_no_api_key_is_in_what_is_said_of_one_that_cannot_be_sent(tmp_path, p256, name):
+    auth, pattern = UNUSABLE[name]
+    with RecordingServer() as server:
+        project = Publishing(tmp_path, p256, server.url, "nowhere", auth)
+        project.environ["DEPLOYMENT"] = project.secrets.make("the API key", pattern)
+        project.configure(api_key_env="DEPLOYMENT")
+        leaks = project.leaks_of_pytest("--junit-xml=report.xml", "--full-trace", "--showlocals", JUX_DEBUG="1")
+        leaks += project.leaks_of_all(*PUBLISHING_COMMANDS)
+        assert not server.connections
+    assert b"Not published: " in project.said
+    assert not leaks, "\n" + "\n".join(leaks)
+
+
+def denies(line):
+    """Be a proxy that wants another login, and that repeats the one it got."""
+    request = line.read_request()
+    said = f"not {request.header('proxy-authorization')}"
+    line.answer(407, said.encode(), {"Proxy-Authenticate": f'Basic realm="{said}"', "X-Sent": said})
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("way", ["right", "denied", "down", "no address", "unknown kind"])
+def test_no_password_of_a_proxy_is_in_what_is_put_out(tmp_path, p256, scheme, way):
+    host = "api.example.test"
+    tls = server_side(host) if scheme == "https" else None
+    with RecordingServer(tls=tls, name=host) as server:
+        project = Publishing(tmp_path, p256, f"{scheme}://{host}{PATH}")
+        project.environ["SSL_CERT_FILE"] = str(authority_file(tmp_path))
+        login = f"user:{project.secrets.make('the password of the proxy', '{}p@ss/{}')}"
+        quoted = urllib.parse.quote(login, safe=":")
+        with ForwardProxy({host: server}, login=login) as proxy:
+            address = {
+                "down": f"http://{quoted}@127.0.0.1:1",
+                "no address": f"http://{quoted}@[::/",
+                "unknown kind": f"socks5://{quoted}@127.0.0.1:1080",
+            }.get(way, proxy.address.replace("://", f"://{quoted}@"))
+            project.environ |= {"HTTP_PROXY": address, "HTTPS_PROXY": address, "http_proxy": address}
+            if way == "denied":
+                proxy.behave(denies)
+            leaks = project.leaks_of_all(*PUBLISHING_COMMANDS)
+            assert bool(server.reports) == (way == "right")
+            assert bool(proxy.requests) == (way in {"right", "denied"})
+    assert not leaks, "\n" + "\n".join(leaks)
+
+
+@pytest.mark.parametrize("place", ["env", "file"])
+@pytest.mark.parametrize("right", [True, False])
+def test_no_passphrase_of_a_client_s_key_is_in_what_is_put_out(tmp_path, p256, place, right):
+    with RecordingServer(tls=server_side("127.0.0.1", wants_client=True)) as server:
+        project = Publishing(tmp_path, p256, server.url)
+        passphrase = project.secrets.make("the passphrase", "{}'%40ü$HOME{}")
+        files = client_files(tmp_path)
+        key = serialization.load_pem_private_key(files.key.read_bytes(), None)
+        files.key.write_bytes(private_key_pem(key, passphrase.encode()))
+        said = passphrase if right else project.secrets.make("a wrong passphrase", "{}'%40ü$HOME{}")
+        if place == "env":
+            project.environ["CLIENT_WORDS"] = said
+        else:
+            project.write("client-words", said + "\n")
+        project.configure(
+            api_ca=authority_file(tmp_path),
+            api_client_cert=files.cert,
+            api_client_key=files.key,
+            **{f"api_client_key_passphrase_{place}": "CLIENT_WORDS" if place == "env" else "client-words"},
+        )
+        leaks = project.leaks_of_all("jux-config dump --all", *PUBLISHING_COMMANDS)
+        assert bool(server.reports) == right
+    assert not leaks, "\n" + "\n".join(leaks)
+
+
+BROKEN_PUBLISHING = ["urllib3", "truststore", "pytest_jux.wire", "pytest_jux.publishing", "pytest_jux.credentials"]
+
+
+@pytest.mark.parametrize("module", BROKEN_PUBLISHING)
+def test_no_api_key_is_in_the_traceback_of_a_crash_while_publishing(tmp_path, p256, module):
+    with RecordingServer(tls=server_side("127.0.0.1")) as server:
+        project = Publishing(tmp_path, p256, server.url)
+        project.configure(api_ca=authority_file(tmp_path))
+        project.write("site/sitecustomize.py", SITECUSTOMIZE)
+        environ = {"PYTHONPATH": str(project.directory / "site"), "UNIMPORTABLE": module}
+        loud = ("-vv", "--full-trace", "--showlocals")
+        leaks = project.leaks_of_pytest("--junit-xml=report.xml", *loud, JUX_DEBUG="1", PYTHONDEVMODE="1", **environ)
+        leaks += project.leaks_of_all("jux-publish report.xml", "jux-cache push", **environ)
+    assert b"pytest-jux failed: ModuleNotFoundError" in project.said
+    assert not leaks, "\n" + "\n".join(leaks)
+
+
+@pytest.mark.parametrize("command", ["pytest --full-trace --showlocals", "jux-publish report.xml", "jux-cache push"])
+@pytest.mark.parametrize("stage", ["it sends", "it waits"])
+def test_no_api_key_is_in_what_an_interruption_shows(tmp_path, p256, command, stage):
+    with RecordingServer(stores) as server:
+        project = Publishing(tmp_path, p256, server.url)
+        project.write("test_large.py", "def test_large(): print('x' * 5_000_000)\n")
+        leaks = project.leaks_of_pytest("--junit-xml=report.xml", "-o", "junit_logging=all")
+        project.leaks_of("jux-cache", "add", "--queue", "report.xml")
+        server.behave(is_silent if stage == "it waits" else lambda line: (line.read(10), line.linger()))
+        before = len(server.received)
+        words = command.split()
+        more = ["--junit-xml=report.xml", "-o", "junit_logging=all"] if words[0] == "pytest" else []
+        project.configure(publish_deadline=GUARD)
+        run = subprocess.Popen(
+            [str(SCRIPTS / words[0]), *words[1:], *more],
+            cwd=project.directory,
+            env=project.environ | {"JUX_DEBUG": "1", "PYTHONDEVMODE": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        with run:
+            is_whole = 5_000_000 if stage == "it waits" else 1
+            server.wait_for(lambda server: len(server.received) - before > is_whole)
+            run.send_signal(signal.SIGINT)
+            out, err = run.communicate(timeout=GUARD)
+    assert run.returncode != 0
+    leaks += project.leaks((Artefact("stdout", out), Artefact("stderr", err), *project.written()), command)
     assert not leaks, "\n" + "\n".join(leaks)
