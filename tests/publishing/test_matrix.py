@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("bare_environment")
 
 SPARE = 2.0  # seconds over the deadline; a promise
-START = 3.0  # seconds for a process to start on a busy machine; no promise
+START = 10.0  # seconds for the start of a process on a busy machine
 MEMORY = 250_000_000  # bytes
 DONE, FAILED = 0, 1
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
