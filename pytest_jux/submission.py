@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_jux.outcomes import Outcome
     from pytest_jux.storage import ReportStorage
 
-_MOST_MATCHES = 200_000  # paths
+_SUSPICIOUS = 5  # names of one file, through links
 _PATTERN = ("*", "?", "[")
 
 
@@ -170,9 +169,14 @@ def named_files(names: Iterable[str]) -> Named:
 def _matching(name: str) -> list[str]:
     if _is_directory(name):
         return [name]
-    found = list(islice(glob.iglob(name, recursive=True), _MOST_MATCHES + 1))  # noqa: PTH207 - Path.glob takes no absolute pattern
-    if len(found) > _MOST_MATCHES:  # `**` follows links, and there may be endless ways through two of them
-        raise FileProblem(name, "publish", f"it matches more than {_MOST_MATCHES:,} paths; name the directory instead")
+    found: list[str] = []
+    distinct: set[str] = set()
+    for path in glob.iglob(name, recursive=True):  # noqa: PTH207 - Path.glob takes no absolute pattern
+        found.append(path)
+        distinct.add(os.path.realpath(path))
+        # `**` follows links, and through two of them in a circle there are more ways than anybody can go.
+        if len(found) > _SUSPICIOUS * (len(distinct) + _SUSPICIOUS):
+            raise FileProblem(name, "publish", "links make it match the same files again and again; name a directory")
     return sorted(found)
 
 

@@ -164,3 +164,15 @@ def test_an_address_needs_no_name_resolution(host):
 @pytest.mark.parametrize("host", ["", "localhost", "127.1", "1.2.3", "1.2.3.4.5", "256.1.1.1", "[::1", "a.test", "::g"])
 def test_a_name_does(host):
     assert is_address(host) == (host == "[::1")
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("http://a.test:0/", "has the port 0, which is none"),
+        ("http://%31%32%37.0.0.1/", "has a % in the name of its host"),
+        ("http://[fe80::1%25eth0]/", ""),
+    ],
+)
+def test_an_address_means_the_same_to_everybody(url, problem):
+    assert address_problem(url) == problem

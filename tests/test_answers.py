@@ -407,3 +407,11 @@ def test_nothing_is_published_that_the_server_did_not_name(status, body):
 )
 def test_an_outcome_as_json(outcome, values):
     assert to_dict(outcome) == values
+
+
+@pytest.mark.parametrize("number", [b"1e999", b"-1e999", b"NaN", b"Infinity"])
+def test_what_a_server_says_can_always_be_written_as_json(number):
+    body = b'{"error": "no", "details": {"limit": [' + number + b"]}}"
+    outcome = outcome_of(Reply(422, {}, body), KNOWING)
+    assert isinstance(outcome, Rejected)
+    assert json.loads(json.dumps(dict(outcome.details), allow_nan=False))

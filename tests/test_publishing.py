@@ -892,3 +892,36 @@ def test_a_wait_without_end_is_no_time():
     for wanted in (None, 0.0, 1e300, math.inf):
         due = dt.datetime.fromisoformat(_next(Waiting("h"), wanted))
         assert due - dt.datetime.now(dt.UTC) <= dt.timedelta(hours=24)
+
+
+# --- hostile entries -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"api_url": 7, "attempts": 0}'])
+def test_an_entry_whose_record_cannot_be_read_waits_for_nobody_s_server(store, queued, content):
+    """It may be meant for another server than this one."""
+    (identity,) = queued(1, url="https://other.example.test/api/v1/reports")
+    record_of(store, identity).write_bytes(content)
+    chosen = choose(store.waiting(), "https://mine.example.test/api/v1/reports", lambda: "project")
+    assert (chosen.entries, sum(chosen.left.values())) == ([], 1)
+    everything = choose(store.waiting(), "https://mine.example.test/api/v1/reports", lambda: "", any_server=True)
+    assert [entry.canonical_hash for entry in everything.entries] == [identity]
+
+
+def test_a_number_of_attempts_that_is_too_long_to_write_does_not_stop_the_others(store, queued, client, server):
+    identities = queued(2)
+    path = record_of(store, identities[0])
+    path.write_text(path.read_text().replace('"attempts": 0', f'"attempts": {"9" * 4300}'))
+    server.behave(answers(503), stores)
+    assert {one.status for one in push(store, client, identities)} <= {"failed", "published"}
+    assert status(store, identities[1]) == Status.PUBLISHED
+
+
+def test_a_queue_file_that_is_larger_than_a_report_may_be_is_not_read_whole(store, queued, client):
+    (identity,) = queued(1)
+    path = record_of(store, identity).with_suffix(".xml")
+    path.unlink()
+    with path.open("wb") as file:
+        file.truncate(3_000_000_000)
+    (found,) = push(store, client, [identity])
+    assert "more than 100,000,000 bytes" in str(found.error)

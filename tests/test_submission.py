@@ -449,3 +449,13 @@ def test_a_store_that_fails_is_a_note_and_no_error(client, store):
     assert one.note.startswith("the server has it, but the report store does not know that: cannot ")
     assert str(store.published) in one.note
     assert status_in(store) == "local"
+
+
+def test_links_in_a_circle_do_not_make_a_pattern_endless(here):
+    fill("loop/a/x.xml")
+    for name in ("one", "two"):
+        Path("loop", name).symlink_to(".")
+    found = named_files(["loop/**/*.xml"])
+    assert found.paths == []
+    assert "again and again" in str(found.problems[0])
+    assert names_of("loop") == ["loop/a/x.xml"]
