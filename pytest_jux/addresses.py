@@ -27,6 +27,15 @@ def address_problem(url: str) -> str:
     return "has a user or a password in it" if "@" in parts.netloc else ""
 
 
+def without_secrets(url: str) -> str:
+    """Return an address without what may be secret in it: user, password, query and fragment."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an address that is no URL"
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
 def is_exposed(url: str) -> bool:
     """Tell whether anybody on the way can read what is sent: plain HTTP to another machine."""
     parts = urlsplit(url)

@@ -108,6 +108,8 @@ def _unauthorized(status: int, said: str, *, has_key: bool) -> Unauthorized:
         reason = "the server does not accept the API key" if has_key else "the server wants an API key"
     words = f": {visible(said)}" if said else ""
     hint = "jux-config dump shows which key is used, and where it comes from."
+    if not has_key:
+        hint = "Put the key into the variable JUX_API_KEY, or name its place with jux_api_key_env or jux_api_key_file."
     return Unauthorized(status, f"{reason} ({_named(status)}){words}", hint)
 
 

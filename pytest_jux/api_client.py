@@ -14,6 +14,7 @@ from urllib3.exceptions import HTTPError, InvalidHeader
 from urllib3.util import Retry
 
 from pytest_jux import wire
+from pytest_jux.addresses import without_secrets
 from pytest_jux.answers import Question, Reply, outcome_of
 from pytest_jux.calls import Abandoned, Call, Watchdog
 from pytest_jux.config_values import Secret
@@ -101,7 +102,7 @@ class JuxAPIClient:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<JuxAPIClient {self.url}>"
+        return f"<JuxAPIClient {without_secrets(self.url)}>"
 
     @property
     def is_exposed(self) -> bool:
@@ -204,7 +205,7 @@ class _Exchange:
                 return outcome
             self.last = outcome
             try:
-                retry = retry.increment("POST", question.url, error=HTTPError(outcome.reason))
+                retry = retry.increment("POST", without_secrets(question.url), error=HTTPError(outcome.reason))
             except HTTPError:
                 return outcome
             first = random.uniform(*_FIRST_PAUSE)  # noqa: S311 - so that not all clients come back in the same instant

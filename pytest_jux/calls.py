@@ -89,8 +89,13 @@ class Watchdog:
             self._calls.add(call)
             if self._thread is None or self._process != os.getpid():  # a fork does not take threads along
                 self._process = os.getpid()
-                self._thread = mine = object()
-                threading.Thread(target=self._watch, args=(mine,), name="jux-deadline", daemon=True).start()
+                mine = object()
+                thread = threading.Thread(target=self._watch, args=(mine,), name="jux-deadline", daemon=True)
+                self._thread = mine
+                try:
+                    thread.start()
+                except RuntimeError:  # the system allows no more
+                    self._thread = None
             elif call.deadline < self._wakes:
                 self._condition.notify()
         try:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pytest_jux.addresses import address_problem
-from pytest_jux.config import ORDER, Secret
+from pytest_jux.config import ORDER, Layer, Secret
 from pytest_jux.errors import ClientMisconfigured, FileProblem, PassphraseMissing
 from pytest_jux.files import read_file
 
@@ -68,6 +69,7 @@ def read_api_key(settings: Settings, environ: Mapping[str, str] | None = None) -
     if not named:
         return None
     source = max(named, key=lambda name: ORDER.index(settings.explain(name).origin.layer))
+    _check_server(settings, source)
     value = settings[source]
     match source:
         case "jux_api_key":
@@ -77,6 +79,24 @@ def read_api_key(settings: Settings, environ: Mapping[str, str] | None = None) -
         case "jux_api_key_file":
             return Secret(os.fsdecode(_first_line(value, "API key")))
     return Secret(_from_keyring(settings["jux_api_url"] or ""))
+
+
+def _check_server(settings: Settings, source: str) -> None:
+    """Refuse to give a key to a server that a project's file names, if the file with the key names another one.
+
+    A project's files come with its repository, and so may be anybody's.
+    """
+    key, url = settings.explain(source).origin, settings.explain("jux_api_url")
+    if key.layer not in {Layer.USER, Layer.SYSTEM} or url.origin.layer not in {Layer.PROJECT, Layer.PROJECT_PYTEST}:
+        return
+    meant = settings.layers("jux_api_url")[key.layer]
+    if meant and urlsplit(meant[0].value)[:2] != urlsplit(url.value)[:2]:
+        hint = (
+            "If that is right, give a key for it with --api-key-env, JUX_API_KEY or in the project's own configuration."
+        )
+        raise ClientMisconfigured(
+            f"the API key of {key} is for another server than the one that {url.origin} names", hint
+        )
 
 
 def _variable(name: str, environ: Mapping[str, str]) -> str:

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from pytest_jux import errors
+from pytest_jux.addresses import without_secrets
 from pytest_jux.config import Layer
 from pytest_jux.outcomes import Duplicate, Published, Rejected, Unauthorized, Unavailable
 from pytest_jux.pipeline import deliver
@@ -105,7 +106,7 @@ class Delivery:
         delivery = outcome.delivery
         if isinstance(delivery, (Published, Duplicate)):
             before = " (the server had it already)" if isinstance(delivery, Duplicate) else ""
-            where = delivery.url or delivery.id or self._settings["jux_api_url"]
+            where = delivery.url or delivery.id or without_secrets(self._settings["jux_api_url"])
             self._notices.say("✓", f"Published to API: {where}{before}")
             for error in unrecorded:
                 self._notices.say("⚠", f"The report stays queued: {error}")

@@ -245,10 +245,12 @@ def drain(storage: ReportStorage, client: JuxAPIClient, *, until: float, clock: 
     """
     published = left = refused = 0
     patience = Patience()
-    now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    time = dt.datetime.now(dt.UTC)
+    now = time.isoformat(timespec="seconds")
+    latest = (time + dt.timedelta(seconds=_LONGEST_WAIT)).isoformat(timespec="seconds")  # else a clock was wrong
     for entry in [entry for entry in storage.waiting() if entry.api_url == client.url]:
         remaining = until - clock()
-        if entry.next_attempt_at > now or remaining <= 0 or patience.is_over:
+        if now < entry.next_attempt_at <= latest or remaining <= 0 or patience.is_over:
             left += 1
             continue
         try:

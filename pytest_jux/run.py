@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from _pytest.junitxml import LogXML, xml_key
 
 from pytest_jux import errors
+from pytest_jux.addresses import without_secrets
 from pytest_jux.config import unpublished
-from pytest_jux.config_values import without_userinfo
 from pytest_jux.credentials import read_passphrase
 from pytest_jux.delivery import Delivery, storage_mode
 from pytest_jux.keys import load_certificate, load_private_key
@@ -57,6 +57,7 @@ class Run:
         self.temporary: Path | None = None  # the directory that a private report is in, from when pytest writes it
         self._environ = environ
         self._home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
+        self._process = os.getpid()
         self._storage: ReportStorage | errors.JuxError
         try:
             self._storage = ReportStorage(settings["jux_storage_path"])
@@ -72,7 +73,7 @@ class Run:
         """What will be done at the end, for the header of pytest's output."""
         steps = [f"sign with {self.settings['jux_key_path']}"] if self.settings["jux_sign"] else []
         steps += ["store"] if self._mode != "api" else []
-        steps += [f"publish to {without_userinfo(self.settings['jux_api_url'])}"] if self._mode != "local" else []
+        steps += [f"publish to {without_secrets(self.settings['jux_api_url'])}"] if self._mode != "local" else []
         *first, last = steps
         return f"{', '.join(first)} and {last}" if first else last
 
@@ -88,7 +89,7 @@ class Run:
 
     def finish(self) -> None:
         """Sign, store, queue and publish the report that pytest has written, as far as asked for."""
-        if self.is_lost:
+        if self.is_lost or os.getpid() != self._process:  # a test forked, and its child came back to pytest
             return
         if self.xml is None:
             if not self.notices.has_failed:

@@ -40,7 +40,7 @@ from pytest_jux.storage import ReportStorage
 
 PATIENCE = 30.0  # seconds for what takes milliseconds
 KEY = "k3y-that-nobody-may-see"
-LATER = "2999-01-01T00:00:00+00:00"
+LATER = (dt.datetime.now(dt.UTC) + dt.timedelta(hours=5)).isoformat(timespec="seconds")
 
 
 @pytest.fixture(autouse=True)
@@ -568,6 +568,13 @@ def test_what_is_not_due_is_left(store, queued, client, server):
     assert {status(store, second), status(store, third)} == {Status.PUBLISHED}
 
 
+def test_a_clock_that_was_ahead_does_not_keep_a_report_for_years(store, queued, client, server):
+    first, second = queued(2, url=server.url)
+    change(store, first, next_attempt_at="2999-01-01T00:00:00+00:00")
+    change(store, second, next_attempt_at="soon")
+    assert drained(store, client)[:2] == (2, 0)
+
+
 def test_an_entry_that_fails_is_left_and_not_due_then(store, queued, client, server):
     queued(1, url=server.url)
     server.behave(answers(503), stores)
@@ -925,3 +932,22 @@ def test_a_queue_file_that_is_larger_than_a_report_may_be_is_not_read_whole(stor
         file.truncate(3_000_000_000)
     (found,) = push(store, client, [identity])
     assert "more than 100,000,000 bytes" in str(found.error)
+
+
+@pytest.mark.parametrize("file", [".jux.conf", "pytest.ini"])
+def test_the_key_of_the_user_s_file_is_not_given_to_a_server_that_a_project_names(tmp_path, file):
+    """A project's files come with its repository, which may be anybody's."""
+    (tmp_path / "home/.jux").mkdir(parents=True)
+    (tmp_path / "home/.jux/config").write_text("[jux]\napi_url = https://good.test/api\napi_key = k3y\n")
+    project = tmp_path / "project"
+    project.mkdir()
+    section = "[jux]\napi_url" if file == ".jux.conf" else "[pytest]\njux_api_url"
+    known = {"start": project, "home": tmp_path / "home", "system_file": tmp_path / "none"}
+    (project / file).write_text(f"{section} = https://evil.test/api\n")
+    with pytest.raises(ClientMisconfigured, match="for another server"):
+        configured_client(config.load(environ={}, **known), {})
+    with configured_client(config.load(environ={"JUX_API_KEY": "ours"}, **known), {}) as client:
+        assert client.url == "https://evil.test/api"
+    (project / file).write_text(f"{section} = https://good.test/other\n")
+    with configured_client(config.load(environ={}, **known), {}) as client:
+        assert client.url == "https://good.test/other"

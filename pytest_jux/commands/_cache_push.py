@@ -63,9 +63,12 @@ def push(
     waiting = in_order([*storage.waiting(), *again])
 
     def project() -> str:
+        from pytest_jux.config import Layer
         from pytest_jux.pipeline import configured_metadata
 
-        return configured_metadata(settings).project
+        # A project's files come with its repository, and could claim to be any project.
+        is_claimed = settings.explain("jux_project").origin.layer in {Layer.PROJECT, Layer.PROJECT_PYTEST}
+        return "" if is_claimed else configured_metadata(settings).project
 
     url = settings["jux_api_url"] or ""
     if waiting:
@@ -87,15 +90,14 @@ def push(
 
 def _check_address(url: str, waiting: list[Waiting]) -> None:
     """Raise a usage error where no server is known, or none can be at this address."""
-    from pytest_jux.addresses import address_problem
-    from pytest_jux.commands._cache_text import server_of
+    from pytest_jux.addresses import address_problem, without_secrets
 
     if not url:
-        servers = {server_of(entry.api_url) for entry in waiting if entry.api_url}
+        servers = {without_secrets(entry.api_url) for entry in waiting if entry.api_url}
         known = f" (these reports were queued for {servers.pop()})" if len(servers) == 1 else ""
         raise click.UsageError(f"no server given: use --api-url URL, or set jux_api_url{known}")
     if problem := address_problem(url):
-        raise click.UsageError(f"jux_api_url: {server_of(url)} {problem}")
+        raise click.UsageError(f"jux_api_url: {without_secrets(url)} {problem}")
 
 
 def _show_each(results: Iterable[Sent], storage: ReportStorage, identities: list[str], *, as_json: bool) -> list[Sent]:
@@ -181,9 +183,9 @@ def _sum(counts: Mapping[str, int]) -> str:
 
 
 def _left(left: Mapping[str, int]) -> list[dict[str, Any]]:
-    from pytest_jux.commands._cache_text import server_of
+    from pytest_jux.addresses import without_secrets
 
-    return [{"api_url": server_of(url), "reports": number} for url, number in left.items()]
+    return [{"api_url": without_secrets(url), "reports": number} for url, number in left.items()]
 
 
 def _say_left(left: Mapping[str, int]) -> None:
@@ -203,27 +205,28 @@ def _say_left(left: Mapping[str, int]) -> None:
 
 
 def _show_plan(storage: ReportStorage, chosen: Chosen, url: str, *, as_json: bool) -> None:
-    from pytest_jux.commands._cache_text import abbreviations, moment, server_of
+    from pytest_jux.addresses import without_secrets
+    from pytest_jux.commands._cache_text import abbreviations, moment
 
     if as_json:
         rows = [{"canonical_hash": entry.canonical_hash, **_described(entry)} for entry in chosen.entries]
-        _cli.show_json({"dry_run": True, "api_url": server_of(url), "left": _left(chosen.left), "reports": rows})
+        _cli.show_json({"dry_run": True, "api_url": without_secrets(url), "left": _left(chosen.left), "reports": rows})
         return
     shown = abbreviations([entry.canonical_hash for entry in chosen.entries], storage)
     for entry in chosen.entries:
         facts = [entry.project, plural(entry.attempts, "failed attempt") if entry.attempts > 0 else ""]
-        facts += [f"queued for {server_of(entry.api_url)}" if entry.api_url not in {"", url} else ""]
+        facts += [f"queued for {without_secrets(entry.api_url)}" if entry.api_url not in {"", url} else ""]
         line = [shown[entry.canonical_hash], f"queued {moment(entry.queued_at)}", *filter(None, facts)]
         _cli.show(" | ".join(line))
     if chosen.entries:
-        _cli.show(f"Would publish {plural(len(chosen.entries), 'report')} to {server_of(url)}")
+        _cli.show(f"Would publish {plural(len(chosen.entries), 'report')} to {without_secrets(url)}")
     elif not chosen.left:
         _cli.show("No reports are queued")
     _say_left(chosen.left)
 
 
 def _described(entry: Waiting) -> dict[str, Any]:
-    from pytest_jux.commands._cache_text import server_of
+    from pytest_jux.addresses import without_secrets
 
-    known = {"queued_at": entry.queued_at, "project": entry.project, "api_url": server_of(entry.api_url)}
+    known = {"queued_at": entry.queued_at, "project": entry.project, "api_url": without_secrets(entry.api_url)}
     return {name: text or None for name, text in known.items()} | {"attempts": entry.attempts}

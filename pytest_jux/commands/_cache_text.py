@@ -204,19 +204,10 @@ def answer_of(storage: ReportStorage, canonical_hash: str) -> dict[str, Any]:
     """Return what is recorded of a report's publication, as `ReportStorage.answer`, without secrets in addresses."""
     answer = storage.answer(canonical_hash)
     if isinstance(answer.get("api_url"), str):
-        answer["api_url"] = server_of(answer["api_url"])
+        from pytest_jux.addresses import without_secrets
+
+        answer["api_url"] = without_secrets(answer["api_url"])
     return answer
-
-
-def server_of(url: str) -> str:
-    """Return the address of an API without what may be secret in it: user, password, query and fragment."""
-    from urllib.parse import urlsplit
-
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "an address that is no URL"
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 def _waiting(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

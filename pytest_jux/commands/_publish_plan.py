@@ -56,13 +56,13 @@ def show_plan(
 
 def _address(settings: Settings) -> str | None:
     """Return the server's address without what may be secret in it; None if none is configured."""
-    from pytest_jux.commands._cache_text import server_of
+    from pytest_jux.addresses import without_secrets
     from pytest_jux.config import MASK
 
     url = settings["jux_api_url"]
     if not url:
         return None
-    return server_of(url) + (f"?{MASK}" if "?" in url else "")
+    return without_secrets(url) + (f"?{MASK}" if "?" in url else "")
 
 
 def _key(settings: Settings) -> dict[str, str]:

@@ -125,13 +125,12 @@ def _publish(named: Named, settings: Settings, jobs: int | None, *, allow_unsign
 
 def _check_address(url: str, *, is_needed: bool) -> None:
     """Raise a usage error where no server is known, or none can be at this address."""
-    from pytest_jux.addresses import address_problem
-    from pytest_jux.commands._cache_text import server_of
+    from pytest_jux.addresses import address_problem, without_secrets
 
     if not url and is_needed:
         raise click.UsageError("no server given: use --api-url URL, or set jux_api_url")
     if url and (problem := address_problem(url)):
-        raise click.UsageError(f"jux_api_url: {server_of(url)} {problem}")
+        raise click.UsageError(f"jux_api_url: {without_secrets(url)} {problem}")
 
 
 def _store(settings: Settings) -> ReportStorage | None:
