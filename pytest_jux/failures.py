@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from urllib3 import exceptions
 
-from pytest_jux.config_values import without_userinfo
+from pytest_jux.config_values import MASK
 from pytest_jux.errors import TransportFailed
 from pytest_jux.files import reason_of
 from pytest_jux.text import visible
@@ -45,7 +45,10 @@ def explained(error: Exception, route: Route, *, is_sent: bool) -> TransportFail
 
 def shown(address: str) -> str:
     """Return an address as it may be shown: without user and password, not too long, harmless on a terminal."""
-    return visible(without_userinfo(address)[:_LONGEST_NAME])
+    before, scheme, rest = address.partition("://")
+    user, at, host = (rest if scheme else address).rpartition("@")  # a password may have anything in it
+    address = f"{before + scheme if scheme else ''}{MASK}@{host}" if at and user else address
+    return visible(address[:_LONGEST_NAME])
 
 
 def _unconnected(error: Exception, cause: BaseException, route: Route) -> TransportFailed:

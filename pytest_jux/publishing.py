@@ -248,9 +248,16 @@ def drain(storage: ReportStorage, client: JuxAPIClient, *, until: float, clock: 
     time = dt.datetime.now(dt.UTC)
     now = time.isoformat(timespec="seconds")
     latest = (time + dt.timedelta(seconds=_LONGEST_WAIT)).isoformat(timespec="seconds")  # else a clock was wrong
-    for entry in [entry for entry in storage.waiting() if entry.api_url == client.url]:
+    waiting = [report.canonical_hash for report in reversed(storage.list(statuses=[Status.QUEUED]))]
+    for number, identity in enumerate(waiting):
         remaining = until - clock()
-        if now < entry.next_attempt_at <= latest or remaining <= 0 or patience.is_over:
+        if remaining <= 0:  # nobody has looked whom the rest is for
+            left += len(waiting) - number
+            break
+        entry = storage.entry(identity)
+        if entry.api_url != client.url:
+            continue
+        if now < entry.next_attempt_at <= latest or patience.is_over:
             left += 1
             continue
         try:
