@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import re
@@ -575,7 +576,7 @@ def test_a_clock_that_a_test_has_stopped_does_not_stop_the_deadline(project, ser
 
 # --- older reports ---------------------------------------------------------------------------------------------------
 
-FUTURE = "2199-01-01T00:00:00+00:00"
+FUTURE = (dt.datetime.now(dt.UTC) + dt.timedelta(hours=5)).isoformat(timespec="seconds")
 PAST = "2020-01-01T00:00:00+00:00"
 
 
