@@ -36,7 +36,7 @@ test: $(READY)
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy pytest_jux
+	$(BIN)/mypy pytest_jux jux_server
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python scripts/reference.py --check
 
@@ -44,7 +44,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/run.py
 
 security-lint: $(READY)
-	$(BIN)/ruff check --select S pytest_jux scripts
+	$(BIN)/ruff check --select S pytest_jux jux_server scripts
 
 security-scan: security-lint
 	$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements/dev.txt

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_jux import __version__
 from pytest_jux.ci import job_facts, recognise
 from pytest_jux.git import ask_git
-from pytest_jux.remotes import urls_without_userinfo
+from pytest_jux.remotes import project_of, urls_without_userinfo
 from pytest_jux.text import holds_a_secret, names_a_secret, visible
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def capture_metadata(
         git["commit"] = commit  # many images to test in have no git
     if branch and git.get("branch", "") in {"", "HEAD"}:
         git["branch"] = branch  # CI services check out a commit, not a branch
-    name = project or _project_of(git.get("remote", "")) or directory.resolve().name
+    name = project or project_of(git.get("remote", "")) or directory.resolve().name
     return EnvironmentMetadata(
         hostname=field_value("hostname", socket.gethostname()),
         username=field_value("username", _username()),
@@ -206,10 +206,6 @@ def _storable(value: str) -> str:
 
 def _matches(patterns: tuple[str, ...], *names: str) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns for name in names)
-
-
-def _project_of(remote: str) -> str:
-    return re.split(r"[/:\\]", remote.rstrip("/\\"))[-1].removesuffix(".git")
 
 
 def _username() -> str:

@@ -35,6 +35,11 @@ def without_userinfo(url: str) -> str:
     return "".join(shown)
 
 
+def project_of(remote: str) -> str:
+    """Return the last part of a remote's address, without `.git`, or ""."""
+    return re.split(r"[/:\\]", remote.rstrip("/\\"))[-1].removesuffix(".git")
+
+
 def _split_nested(rest: str, *, is_file: bool) -> tuple[str, str]:
     """Return `host/path` of what follows `scheme://`, and the URL that the path goes on with, or ""."""
     authority = re.split("[/?#]", rest, maxsplit=1)[0]

@@ -38,7 +38,7 @@ _NOT_RUN = frozenset({"notrun", "disabled", "skipped"})
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One test. `time` is in seconds; `message` and `details` are of the failure, error or skip, or ""."""
+    """One test. `time` is in seconds; `message`, `details` and `type` are of the failure, error or skip, or ""."""
 
     name: str
     classname: str
@@ -48,6 +48,7 @@ class Case:
     flaky: bool
     message: str
     details: str
+    type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,13 +161,15 @@ def _read_suites(root: etree._Element) -> tuple[list[Suite], float]:
     total = 0.0
     inside = [sum(case.time for case in suite.cases) for suite in suites]
     for index in reversed(range(len(suites))):
-        time = times[index] or inside[index]
+        times[index] = times[index] or inside[index]
         if parents[index] < 0:
-            total += time
+            total += times[index]
         else:
-            inside[parents[index]] += time
-        suites[index] = replace(suites[index], time=time)
-    return suites, total
+            inside[parents[index]] += times[index]
+    complete: list[Suite] = []
+    for suite, outer, time in zip(suites, parents, times, strict=True):
+        complete.append(replace(suite, time=time, parent=complete[outer] if outer >= 0 else None))
+    return complete, total
 
 
 def _read_suite(element: etree._Element, parent: Suite | None) -> Suite:
@@ -215,6 +218,7 @@ def _read_case(element: etree._Element) -> Case:
         flaky=outcome is Outcome.PASSED and not _RETRIED.isdisjoint(found),
         message="" if result is None else result.get("message", ""),
         details="" if result is None else _text(result),
+        type="" if result is None else result.get("type", ""),
     )
 
 

@@ -28,7 +28,7 @@ from pytest_jux.keys import MINIMUM_RSA_BITS, PublicKey, public_key_of, subject_
 from pytest_jux.signature import SignatureParts, read_signature
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from lxml import etree
 
@@ -102,10 +102,13 @@ class Verified(NamedTuple):
         return read(self.root)
 
 
-def verify_report(data: bytes, trust: Trust, *, limits: Limits = DEFAULT_LIMITS) -> Verified:
+def verify_report(
+    data: bytes, trust: Trust | Callable[[etree._Element], Trust], *, limits: Limits = DEFAULT_LIMITS
+) -> Verified:
     """Return the evidence that `data` is a report signed by someone whom `trust` names, or raise.
 
-    Follows W3C xmldsig-core1, section 3.2, restricted to one enveloped signature over the whole document.
+    Follows W3C xmldsig-core1, section 3.2, restricted to one enveloped signature over the whole document. For whom
+    trust depends on what the report is about, `trust` is a function of its root element, from before verification.
 
     Raises:
         ReportUnsigned: there is no signature.
@@ -116,6 +119,7 @@ def verify_report(data: bytes, trust: Trust, *, limits: Limits = DEFAULT_LIMITS)
     """
     # 1. The document: gate, parser, nothing that could show a reader something else than what was signed.
     root = parse(data, limits)
+    trust = trust if isinstance(trust, Trust) else trust(root)
     signature = _only_signature(root)
     if has_inner_instruction(root, data):
         raise VerificationImpossible("there is a processing instruction inside the root element")
@@ -151,8 +155,13 @@ class Examination(NamedTuple):
         return read(self.root)
 
 
-def examine_report(data: bytes, trust: Trust, *, limits: Limits = DEFAULT_LIMITS) -> Examination:
-    """Return what verification of `data` finds, for those who show every state; raises ReportError alone."""
+def examine_report(
+    data: bytes, trust: Trust | Callable[[etree._Element], Trust], *, limits: Limits = DEFAULT_LIMITS
+) -> Examination:
+    """Return what verification of `data` finds, for those who show every state; raises ReportError alone.
+
+    Arguments are those of `verify_report`.
+    """
     try:
         verified = verify_report(data, trust, limits=limits)
     except SignerUntrusted as error:

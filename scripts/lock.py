@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements"
 
 
-def lock(inputs: list[Path], output: Path) -> None:
+def lock(inputs: list[Path], output: Path, *options: str) -> None:
     """Write `output`: exact versions and hashes of `inputs` and of what they need, for every platform."""
     command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"]
     command += [
@@ -20,6 +20,7 @@ def lock(inputs: list[Path], output: Path) -> None:
         "--custom-compile-command",
         "make lock",
         "--system-certs",
+        *options,
     ]
     command += [str(path.relative_to(ROOT)) for path in inputs]
     command += ["--output-file", str(output.relative_to(ROOT))]
@@ -29,7 +30,7 @@ def lock(inputs: list[Path], output: Path) -> None:
 
 def main() -> None:
     """Lock the development, demo and interop requirements."""
-    lock([ROOT / "pyproject.toml", REQUIREMENTS / "dev.in"], REQUIREMENTS / "dev.txt")
+    lock([ROOT / "pyproject.toml", REQUIREMENTS / "dev.in"], REQUIREMENTS / "dev.txt", "--extra", "server")
     lock([REQUIREMENTS / "demo.in"], REQUIREMENTS / "demo.txt")
     for source in sorted((REQUIREMENTS / "interop").glob("pytest-*.in")):
         lock([source], source.with_suffix(".txt"))

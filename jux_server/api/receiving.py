@@ -1,0 +1,174 @@
+"""The two routes that take reports in: the user's API, and that of the public contract."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import anyio.to_thread
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from jux_server.api import bodies
+from jux_server.api.access import Asks, AsksByContract
+from jux_server.api.problems import Problem
+from jux_server.intake import Created, Duplicate, Outcome, Rejected
+from pytest_jux.wire import report_bytes
+
+if TYPE_CHECKING:
+    from jux_server.intake import Intake
+    from jux_server.trust import Caller
+
+router = APIRouter(tags=["Reports"])
+contract = APIRouter(tags=["Jux API v1"])
+
+_LARGEST_METADATA = 65_536  # characters of JSON
+
+
+@router.post("/api/v1/reports", status_code=201)
+async def publish_report(request: Request, asks: Asks) -> JSONResponse:
+    """Take in a signed report: verify it, and store it unless its project has it.
+
+    The body is JSON: `report` is the document as text, `canonical_hash` what the sender computed (optional), and
+    `metadata` what the sender says about the run (optional). It may be compressed (`Content-Encoding: gzip`).
+    """
+    caller = await asks.required("publish")
+    _check_type(request, "application/json")
+    body = await _body(request, 2 * _intake(request).limits.bytes + _LARGEST_METADATA)
+    outcome = await _in_turn(request, partial(_publish, _intake(request), caller, body))
+    match outcome:
+        case Created():
+            return _answer(HTTPStatus.CREATED, "created", "Report published successfully", outcome)
+        case Duplicate(is_better=True):
+            return _answer(
+                HTTPStatus.CONFLICT, "duplicate", "Report already exists; its better signature was added", outcome
+            )
+        case Duplicate():
+            return _answer(HTTPStatus.CONFLICT, "duplicate", "Report already exists", outcome)
+        case Rejected():
+            raise _refusal(outcome)
+
+
+@contract.post("/api/v1/junit/submit", status_code=201)
+async def submit_junit(request: Request, asks: AsksByContract) -> JSONResponse:
+    """Take in a JUnit XML document, signed or not, as the public contract has it.
+
+    A report that the project has is answered with 200 and the run that is there.
+    """
+    caller = await asks.required("publish")
+    _check_type(request, "application/xml", "text/xml")
+    body = await _body(request, _intake(request).limits.bytes)
+    outcome = await _in_turn(request, partial(_submit, _intake(request), caller, body))
+    if isinstance(outcome, Rejected):
+        raise _refusal(outcome)
+    counts = outcome.counts
+    run = counts["tests"] - counts["skipped"]
+    passed = run - counts["failures"] - counts["errors"]
+    is_new = isinstance(outcome, Created)
+    answer = {
+        "test_run_id": str(outcome.id),
+        "message": "Test results submitted successfully" if is_new else "These test results were submitted before",
+        "test_count": counts["tests"],
+        "failure_count": counts["failures"],
+        "error_count": counts["errors"],
+        "skipped_count": counts["skipped"],
+        "success_rate": round(100 * passed / run, 2) if run else 100.0,
+        **_evidence(outcome),
+    }
+    return JSONResponse(answer, HTTPStatus.CREATED if is_new else HTTPStatus.OK)
+
+
+def _publish(intake: Intake, caller: Caller, body: bodies.Body) -> Outcome:
+    said = _json(body.read())
+    report, claimed, sender = said.get("report"), said.get("canonical_hash"), said.get("metadata")
+    if not isinstance(report, str):
+        raise _invalid("there is no report in it: a text of that name is expected")
+    if not (claimed is None or isinstance(claimed, str)):
+        raise _invalid("canonical_hash is not a text")
+    if not (sender is None or isinstance(sender, dict)):
+        raise _invalid("metadata is not an object")
+    if sender and len(json.dumps(sender)) > _LARGEST_METADATA:
+        raise _invalid(f"metadata is larger than {_LARGEST_METADATA:,} characters of JSON")
+    try:
+        data = report_bytes(report)
+    except (ValueError, LookupError):
+        raise _invalid("the report has characters that the encoding in its declaration has not") from None
+    return intake.receive(data, caller, claimed_hash=claimed, sender=sender)
+
+
+def _submit(intake: Intake, caller: Caller, body: bodies.Body) -> Outcome:
+    return intake.receive(body.read(), caller)
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    try:
+        said = json.loads(body, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise _invalid("it is not JSON") from None
+    if not isinstance(said, dict):
+        raise _invalid("it is JSON, but not an object")
+    return said
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _invalid(reason: str) -> Problem:
+    example = 'Send {"report": "<testsuite>…</testsuite>", "canonical_hash": "sha256:…", "metadata": {}}.'
+    return Problem(HTTPStatus.BAD_REQUEST, "Invalid body", reason, suggestions=[example])
+
+
+def _check_type(request: Request, *accepted: str) -> None:
+    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given not in accepted:
+        reason = f"Content-Type is {given[:80] or 'not given'}, and {' or '.join(accepted)} is expected"
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Unsupported media type", reason)
+
+
+def _intake(request: Request) -> Intake:
+    intake: Intake = request.app.state.intake
+    return intake
+
+
+async def _body(request: Request, limit: int) -> bodies.Body:
+    return await bodies.receive(request, limit)
+
+
+async def _in_turn(request: Request, work: partial[Outcome]) -> Outcome:
+    """Do the work of one report in a thread, of which few run at once: the others would only slow down who reads."""
+    return await anyio.to_thread.run_sync(work, limiter=request.app.state.intake_turns)
+
+
+def _answer(status: HTTPStatus, word: str, message: str, outcome: Created | Duplicate) -> JSONResponse:
+    answer = {
+        "status": word,
+        "id": str(outcome.id),
+        "canonical_hash": outcome.canonical_hash,
+        "message": message,
+        **_evidence(outcome),
+    }
+    return JSONResponse(answer, status)
+
+
+def _evidence(outcome: Created | Duplicate) -> dict[str, Any]:
+    """Return what both APIs add to their answers: what became of the signature that was sent."""
+    seal = outcome.seal
+    return {
+        "project": outcome.project,
+        "canonical_hash": outcome.canonical_hash,
+        "signature": {"state": seal.state.word, "reason": seal.reason or None, "signer": seal.signer},
+        "url": f"/reports/{outcome.id}",
+    }
+
+
+def _refusal(rejected: Rejected) -> Problem:
+    status = HTTPStatus.BAD_REQUEST
+    if rejected.is_too_large:
+        status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    elif rejected.is_forbidden:
+        status = HTTPStatus.FORBIDDEN
+    suggestions = [rejected.suggestion] if rejected.suggestion else []
+    return Problem(status, rejected.error, rejected.reason, suggestions=suggestions)

@@ -1,0 +1,83 @@
+"""The application: one database, who may do what, and the routes."""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import anyio
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from jux_server import __version__
+from jux_server.api import ROUTERS
+from jux_server.api.access import Gate
+from jux_server.api.problems import Problem, bad_parameter
+from jux_server.intake import Intake
+from pytest_jux.document import DEFAULT_LIMITS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from fastapi import Request
+
+    from jux_server.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What is decided for one server: see the settings of the same names.
+
+    `largest_report` is in bytes; `rate` is such as `600/minute`, or "" for any number of requests.
+    """
+
+    is_open_here: bool = True
+    accept: str = "any"
+    largest_report: int = DEFAULT_LIMITS.bytes
+    rate: str = ""
+
+
+def create_app(database: Database, choices: Choices | None = None) -> FastAPI:
+    """Return the application that serves this database, which it closes when it ends."""
+    choices = choices or Choices()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.intake_turns = anyio.CapacityLimiter(os.cpu_count() or 1)
+        yield
+        database.close()
+
+    app = FastAPI(title="Jux API", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    limits = DEFAULT_LIMITS._replace(bytes=choices.largest_report)
+    app.state.database = database
+    app.state.gate = Gate(database, is_open_here=choices.is_open_here, rate=choices.rate)
+    app.state.intake = Intake(database, accept=choices.accept, limits=limits)
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(RequestValidationError, _wrong_parameters)
+    for router in ROUTERS:
+        app.include_router(router)
+    return app
+
+
+async def _problem(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Problem)  # noqa: S101 - Starlette calls it for nothing else
+    return error.answer()
+
+
+async def _http_exception(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - as above
+    status = HTTPStatus(error.status_code)
+    return Problem(status, status.phrase, headers=error.headers).answer()
+
+
+async def _wrong_parameters(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
+    first = error.errors()[0]
+    name = str(first["loc"][-1]) if first.get("loc") else "request"
+    return bad_parameter(name, str(first["msg"])).answer()
