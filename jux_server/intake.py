@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from jux_server.store import schema
 from jux_server.store.database import now
-from jux_server.store.saving import NewDocument, NewRun, Seal, contents_of, pack, save, shortened
+from jux_server.store.saving import NewDocument, NewRun, Seal, TestNumbers, contents_of, pack, save, shortened
 from jux_server.store.schema import State
 from jux_server.trust import Signers
 from pytest_jux.document import DEFAULT_LIMITS
@@ -108,6 +108,7 @@ class Intake:
         self.accept = accept
         self.limits = limits
         self._signers = Signers()
+        self._numbers = TestNumbers()
 
     def receive(
         self, data: bytes, caller: Caller, *, claimed_hash: str | None = None, sender: Mapping[str, Any] | None = None
@@ -141,17 +142,18 @@ class Intake:
         document = NewDocument(len(data), pack(data), received_at, seal, caller.key_id)
         new = _new_run(project, examined, document, sender or {})
         with self.database.write() as connection:
-            saved = save(connection, new)
+            saved = save(connection, new, self._numbers)
             kind = "created" if saved.is_new else "attached" if saved.is_better else "duplicate"
             _note(connection, received_at, kind, project, caller, new.hash, run_id=saved.run_id)
+        if saved.learned is not None:
+            self._numbers.learn(saved.learned)
         known = (saved.public_id, examined.canonical_hash, project, seal, new.contents.counts)
         return Created(*known) if saved.is_new else Duplicate(*known, saved.is_better)
 
     def _check_policy(self, project: str, seal: Seal) -> None:
         """Raise `_Refusal` for a signature that is not good enough for the project."""
-        find = sa.select(schema.project.c.accept).where(schema.project.c.name == project)
         with self.database.read() as connection:
-            policy = connection.execute(find).scalar() or self.accept
+            policy = connection.execute(_POLICY, {"name": project}).scalar() or self.accept
         if seal.state < _LOWEST[policy]:
             suggestion = _SUGGESTIONS[seal.state]
             raise _Refusal(Rejected(_REFUSED[seal.state], seal.reason, suggestion=suggestion))
@@ -306,14 +308,17 @@ def _note(
     reason: str = "",
     run_id: int | None = None,
 ) -> None:
-    connection.execute(
-        sa.insert(schema.event).values(
-            at=at,
-            kind=kind,
-            project=project,
-            hash=content_hash,
-            reason=shortened(reason, schema.LONGEST_NAME),
-            key_id=caller.key_id,
-            run_id=run_id,
-        )
-    )
+    values = {
+        "at": at,
+        "kind": kind,
+        "project": project,
+        "hash": content_hash,
+        "reason": shortened(reason, schema.LONGEST_NAME),
+        "key_id": caller.key_id,
+        "run_id": run_id,
+    }
+    connection.execute(_INSERT_EVENT, values)
+
+
+_INSERT_EVENT = sa.insert(schema.event)
+_POLICY = sa.select(schema.project.c.accept).where(schema.project.c.name == sa.bindparam("name"))

@@ -304,7 +304,7 @@ class Signers:
 
     def trust(self, connection: sa.Connection, project: str, at: int) -> Trust:
         """Return whom the server believes for a project, dates judged at a time in microseconds."""
-        found = connection.execute(sa.select(sa.func.count(), sa.func.max(signer.c.id))).one()
+        found = connection.execute(_SIGNERS_VERSION).one()
         version = (int(found[0]), found[1])
         if version != self._version:
             self._loaded = [(one, one.load()) for one in _all_signers(connection)]
@@ -315,6 +315,9 @@ class Signers:
             [loaded for kind, loaded in mine if kind == "authority"],
             datetime.fromtimestamp(at / 1_000_000, UTC),
         )
+
+
+_SIGNERS_VERSION = sa.select(sa.func.count(), sa.func.max(signer.c.id))
 
 
 def _all_signers(connection: sa.Connection) -> list[SignerInfo]:

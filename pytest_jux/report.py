@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import enum
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_jux.document import local_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from lxml import etree
 
@@ -33,11 +33,11 @@ _OUTCOMES = {"error": Outcome.ERROR, "failure": Outcome.FAILED, "skipped": Outco
 _WORST_FIRST = ("error", "failure", "skipped")
 _RETRIED = frozenset({"flakyFailure", "flakyError"})
 _LONGEST_TIME = 40  # characters
+_FOREVER = float("inf")
 _NOT_RUN = frozenset({"notrun", "disabled", "skipped"})
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(NamedTuple):  # a report may have very many, and a frozen dataclass takes three times as long to make
     """One test. `time` is in seconds; `message`, `details` and `type` are of the failure, error or skip, or ""."""
 
     name: str
@@ -109,7 +109,9 @@ class Report:
 
 def properties_of(root: etree._Element) -> dict[str, str]:
     """Return `read(root).properties`, without reading the cases."""
-    suites = (dict(_properties(suite)) for suite in root.iter("{*}testsuite", "{*}testsuites"))
+    suites = (
+        dict(_properties(suite.iterchildren("{*}properties"))) for suite in root.iter("{*}testsuite", "{*}testsuites")
+    )
     return next((found for found in suites if found), {})
 
 
@@ -132,14 +134,22 @@ def read(root: etree._Element) -> Report:
 
 def parse_time(text: str | None) -> float:
     """Return seconds from a `time` attribute such as `0.12`, `3,000.457` or `0,5`; 0.0 where it is no such number."""
-    number = (text or "")[:_LONGEST_TIME].strip()
+    if text is None:
+        return 0.0
+    try:
+        seconds = float(text if len(text) <= _LONGEST_TIME else text[:_LONGEST_TIME])
+    except ValueError:
+        seconds = _time_with_commas(text[:_LONGEST_TIME].strip())
+    return seconds if 0.0 <= seconds < _FOREVER else 0.0
+
+
+def _time_with_commas(number: str) -> float:
     if "," in number and "." not in number and not re.fullmatch(r"\d{1,3}(,\d{3})+", number):
         number = number.replace(",", ".")
     try:
-        seconds = float(number.replace(",", ""))
+        return float(number.replace(",", ""))
     except ValueError:
         return 0.0
-    return seconds if 0.0 <= seconds < float("inf") else 0.0
 
 
 def _read_suites(root: etree._Element) -> tuple[list[Suite], float]:
@@ -150,8 +160,11 @@ def _read_suites(root: etree._Element) -> tuple[list[Suite], float]:
     waiting: list[tuple[etree._Element, int]] = [(root, -1)]
     while waiting:
         element, parent = waiting.pop()
-        inner = [child for child in element if local_name(child) in {"testsuite", "testsuites"}]
-        suite = _read_suite(element, suites[parent] if parent >= 0 else None)
+        children = _children(element)
+        inner = [*children["testsuite"], *children["testsuites"]]
+        if children["testsuite"] and children["testsuites"]:  # as they stand in the report
+            inner = [child for child in element if local_name(child) in {"testsuite", "testsuites"}]
+        suite = _read_suite(element, children, suites[parent] if parent >= 0 else None)
         is_collection = element is root and local_name(root) == "testsuites"
         if not is_collection or suite.cases:  # some runners put cases there without a suite
             parents.append(-1 if is_collection else parent)
@@ -172,19 +185,31 @@ def _read_suites(root: etree._Element) -> tuple[list[Suite], float]:
     return complete, total
 
 
-def _read_suite(element: etree._Element, parent: Suite | None) -> Suite:
-    elements = [child for child in element if local_name(child) == "testcase"]
+def _children(element: etree._Element) -> defaultdict[str, list[etree._Element]]:
+    """Return the children of an element by their local names."""
+    found: defaultdict[str, list[etree._Element]] = defaultdict(list)
+    for child in element:
+        tag: object = child.tag
+        found[tag if isinstance(tag, str) and "}" not in tag else local_name(child)].append(child)
+    return found
+
+
+def _read_suite(
+    element: etree._Element, children: Mapping[str, Sequence[etree._Element]], parent: Suite | None
+) -> Suite:
+    elements = children["testcase"]
     declared = element.get("tests", "").strip()
-    finished = [child for child in elements if not _is_unfinished(child)]
-    if declared == str(len(finished)):
-        elements = finished
+    if declared != str(len(elements)):
+        finished = [child for child in elements if not _is_unfinished(child)]
+        if declared == str(len(finished)):
+            elements = finished
     return Suite(
         name=element.get("name", ""),
         parent=parent,
         time=parse_time(element.get("time")),
         timestamp=element.get("timestamp", ""),
         hostname=element.get("hostname", ""),
-        properties=tuple(_properties(element)),
+        properties=tuple(_properties(children["properties"])),
         cases=tuple(_merge_retries([_read_case(case) for case in elements], declared)),
     )
 
@@ -194,26 +219,38 @@ def _is_unfinished(element: etree._Element) -> bool:
     return len(element) == 0 and list(element.attrib) == ["time"]
 
 
-def _properties(element: etree._Element) -> Iterator[tuple[str, str]]:
-    for child in element:
-        if local_name(child) == "properties":
-            for item in child:
-                if local_name(item) == "property":
-                    yield item.get("name", ""), item.get("value") or _text(item)
+def _properties(groups: Iterable[etree._Element]) -> Iterator[tuple[str, str]]:
+    for group in groups:
+        for item in group:
+            if local_name(item) == "property":
+                yield item.get("name", ""), item.get("value") or _text(item)
 
 
 def _read_case(element: etree._Element) -> Case:
+    attributes: dict[Any, Any] = dict(element.items())
+    get = attributes.get
+    if not len(element) and get("status") is None and get("result") is None:  # most cases say nothing but these
+        return Case(
+            get("name", ""),
+            get("classname", ""),
+            get("file", ""),
+            parse_time(get("time")),
+            Outcome.PASSED,
+            flaky=False,
+            message="",
+            details="",
+        )
     found = {local_name(child): child for child in reversed(element)}
     kind = next((name for name in _WORST_FIRST if name in found), "")
     outcome = _OUTCOMES.get(kind, Outcome.PASSED)
-    if not kind and _NOT_RUN & {element.get("status", "").lower(), element.get("result", "").lower()}:
+    if not kind and _NOT_RUN & {get("status", "").lower(), get("result", "").lower()}:
         outcome = Outcome.SKIPPED
     result = found.get(kind)
     return Case(
-        name=element.get("name", ""),
-        classname=element.get("classname", ""),
-        file=element.get("file", ""),
-        time=parse_time(element.get("time")),
+        name=get("name", ""),
+        classname=get("classname", ""),
+        file=get("file", ""),
+        time=parse_time(get("time")),
         outcome=outcome,
         flaky=outcome is Outcome.PASSED and not _RETRIED.isdisjoint(found),
         message="" if result is None else result.get("message", ""),
@@ -228,11 +265,13 @@ def _text(element: etree._Element) -> str:
 
 def _merge_retries(cases: list[Case], declared: str) -> list[Case]:
     """Keep the last of repeated cases, where the suite's own count says that the repetitions are retries."""
+    if declared == str(len(cases)):
+        return cases
     last = {(case.classname, case.name, case.file): case for case in cases}
     if len(last) == len(cases) or declared != str(len(last)):
         return cases
     times = Counter((case.classname, case.name, case.file) for case in cases)
     return [
-        replace(case, flaky=True) if times[key] > 1 and case.outcome is Outcome.PASSED else case
+        case._replace(flaky=True) if times[key] > 1 and case.outcome is Outcome.PASSED else case
         for key, case in last.items()
     ]

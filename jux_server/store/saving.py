@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import threading
 import uuid
 import zlib
 from collections import Counter
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from jux_server.store import schema
+from jux_server.store import results, schema
 from jux_server.store.schema import Result, State, Verdict
 from pytest_jux.report import Outcome
 
@@ -29,11 +30,13 @@ _OUTCOMES = {
     Outcome.ERROR: int(Result.ERROR),
     Outcome.SKIPPED: int(Result.SKIPPED),
 }
-_FLAKY = int(Result.FLAKY)
+_PASSED, _SKIPPED, _FLAKY = int(Result.PASSED), int(Result.SKIPPED), int(Result.FLAKY)
 _BROKE_DOWN = {"2", "3", "4"}  # pytest's exit status: interrupted, internal error, wrong usage
 _LONGEST_TIME = 10_000_000_000_000_000  # microseconds, 300 years
 _AT_ONCE = 10_000  # parameters of one statement
 _LEVEL = 6
+_LONG_NAME = 1_000  # characters of a test's name that is not worth remembering
+_MOST_NAMES = 200_000  # of tests, of all projects, that are remembered
 _KEPT_PLACES = re.compile(r"0x[0-9a-fA-F]+|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|\d+(?:\.\d+)?")
 
 
@@ -79,12 +82,60 @@ class NewRun:
 
 
 class Saved(NamedTuple):
-    """What became of a report: a new run, or one that was there. `is_better`: its signature is the best one now."""
+    """What became of a report: a new run, or one that was there. `is_better`: its signature is the best one now.
+
+    `learned` is what `TestNumbers.learn` may be told when the transaction is committed.
+    """
 
     run_id: int
     public_id: uuid.UUID
     is_new: bool
     is_better: bool
+    learned: Learned | None = None
+
+
+#: The class name of a test, or its file where it has none, and its name.
+TestName = tuple[str, str]
+
+
+class Learned(NamedTuple):
+    """Numbers of tests of a project, right as long as the project is of this generation."""
+
+    project_id: int
+    generation: int
+    numbers: Mapping[TestName, int]
+
+
+class TestNumbers:
+    """The numbers of tests that earlier reports named, so that the next one need not ask for them."""
+
+    __test__ = False  # no test, although it is called so
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[int, dict[TestName, int]]] = {}
+        self._lock = threading.Lock()
+
+    def known(self, project_id: int, generation: int) -> Mapping[TestName, int]:
+        """Return what is known of a project's tests."""
+        seen, numbers = self._known.get(project_id, (generation, {}))
+        return numbers if seen == generation else {}
+
+    def learn(self, learned: Learned) -> None:
+        """Remember numbers, and forget others where they would be too many."""
+        new = {name: number for name, number in learned.numbers.items() if len(name[0]) + len(name[1]) < _LONG_NAME}
+        if not new:
+            return
+        with self._lock:
+            generation, numbers = self._known.pop(learned.project_id, (learned.generation, {}))
+            if generation > learned.generation:
+                self._known[learned.project_id] = generation, numbers
+                return
+            if generation < learned.generation or len(numbers) + len(new) > _MOST_NAMES:
+                numbers = {}
+            # A copy: somebody else may be reading the one that is there.
+            self._known[learned.project_id] = learned.generation, {**numbers, **new}
+            while sum(len(known) for _, known in self._known.values()) > _MOST_NAMES and len(self._known) > 1:
+                del self._known[next(iter(self._known))]  # the project whose tests were not learned for longest
 
 
 @dataclass(slots=True)
@@ -94,10 +145,9 @@ class Contents:
     verdict: Verdict
     counts: Mapping[str, int]  # tests, failures, errors, skipped, flaky, duration
     suites: list[dict[str, Any]]
-    keys: list[bytes] = field(default_factory=list)
+    tests: list[TestName] = field(default_factory=list)
     outcomes: list[int] = field(default_factory=list)
     durations: list[int] = field(default_factory=list)
-    names: dict[bytes, tuple[str, str]] = field(default_factory=dict)  # key -> class name and name
     problems: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -118,9 +168,8 @@ def contents_of(report: Report) -> Contents:
     contents = Contents(verdict, {**counts, "duration": microseconds(summary.time)}, [])
     positions = {id(suite): position for position, suite in enumerate(report.suites)}
     for position, suite in enumerate(report.suites):
-        first = len(contents.keys)
-        for case in suite.cases:
-            _add_case(contents, case)
+        first = len(contents.tests)
+        _add_cases(contents, suite.cases)
         found = Counter(contents.outcomes[first:])
         contents.suites.append(
             {
@@ -140,17 +189,17 @@ def contents_of(report: Report) -> Contents:
     return contents
 
 
-def _add_case(contents: Contents, case: Case) -> None:
-    place = case.classname or case.file
-    key = test_key(place, case.name)
-    outcome = _FLAKY if case.flaky else _OUTCOMES[case.outcome]
-    if case.message or case.details or outcome in {Result.FAILED, Result.ERROR}:
-        contents.problems.append(_problem(len(contents.keys), case))
-    contents.keys.append(key)
-    contents.outcomes.append(outcome)
-    contents.durations.append(microseconds(case.time))
-    if key not in contents.names:
-        contents.names[key] = (shortened(place, schema.LONGEST_NAME), shortened(case.name, schema.LONGEST_NAME))
+def _add_cases(contents: Contents, cases: Sequence[Case]) -> None:
+    outcomes = [_FLAKY if case.flaky else _OUTCOMES[case.outcome] for case in cases]
+    start = len(contents.tests)
+    contents.problems += [
+        _problem(start + index, outcome, case)
+        for index, (outcome, case) in enumerate(zip(outcomes, cases, strict=True))
+        if outcome != _PASSED and (outcome != _SKIPPED or case.message or case.details)
+    ]
+    contents.tests += [(case.classname or case.file, case.name) for case in cases]
+    contents.outcomes += outcomes
+    contents.durations += [microseconds(case.time) for case in cases]
 
 
 def test_key(place: str, name: str) -> bytes:
@@ -161,10 +210,11 @@ def test_key(place: str, name: str) -> bytes:
     return hashlib.blake2b(f"{place}\0{name}".encode(), digest_size=16).digest()
 
 
-def _problem(position: int, case: Case) -> dict[str, Any]:
+def _problem(position: int, outcome: int, case: Case) -> dict[str, Any]:
     details = case.details[: schema.LONGEST_DETAILS]
     return {
         "position": position,
+        "outcome": outcome,
         "kind": kind_of(case.type, case.message or case.details),
         "type": shortened(case.type, schema.LONGEST_NAME),
         "message": shortened(case.message, schema.LONGEST_MESSAGE),
@@ -209,89 +259,87 @@ def unpack(content: bytes) -> bytes:
 # --- into the database -----------------------------------------------------------------------------------------------
 
 
-def save(connection: sa.Connection, new: NewRun) -> Saved:
+def save(connection: sa.Connection, new: NewRun, numbers: TestNumbers | None = None) -> Saved:
     """Store a report unless its project has it; then only a better signature is added to it.
 
-    Of any number of transactions that store the same report, one makes a new run.
+    Of any number of transactions that store the same report, one makes a new run. `numbers` spares the questions for
+    tests that are known; after the transaction it may be told what was learned.
     """
-    project_id = project_number(connection, new.project, new.document.received_at)
+    contents, document = new.contents, new.document
+    project_id = project_number(connection, new.project, document.received_at)
     public_id = uuid.uuid4()
-    insert = _insert(connection, schema.run).values(
-        public_id=public_id,
-        project_id=project_id,
-        hash=new.hash,
-        received_at=new.document.received_at,
-        started_at=new.started_at,
-        branch=new.branch,
-        commit=new.commit,
-        is_dirty=new.is_dirty,
-        verdict=int(new.contents.verdict),
-        state=int(new.document.seal.state),
-        signer=new.document.seal.signer,
-        facts=json.dumps(new.facts, separators=(",", ":")),
-        **new.contents.counts,
-    )
-    run_id = connection.execute(insert.on_conflict_do_nothing().returning(schema.run.c.id)).scalar()
+    values = {
+        "public_id": public_id,
+        "project_id": project_id,
+        "hash": new.hash,
+        "received_at": document.received_at,
+        "started_at": new.started_at,
+        "branch": new.branch,
+        "commit": new.commit,
+        "is_dirty": new.is_dirty,
+        "verdict": int(contents.verdict),
+        "state": int(document.seal.state),
+        "signer": document.seal.signer,
+        "slowest": b"",
+        "facts": json.dumps(new.facts, separators=(",", ":")),
+        **contents.counts,
+    }
+    run_id = connection.execute(_INSERT_RUN[connection.dialect.name], values).scalar()
     if run_id is None:
         return _add_to_existing(connection, project_id, new)
-    _add_document(connection, run_id, new.document)
-    if new.contents.suites:
-        connection.execute(sa.insert(schema.suite), [{"run_id": run_id, **suite} for suite in new.contents.suites])
+    _add_document(connection, run_id, document)
+    if contents.suites:
+        connection.execute(_INSERT_SUITE, [{"run_id": run_id, **suite} for suite in contents.suites])
     if new.tags:
-        connection.execute(sa.insert(schema.tag), [{"run_id": run_id, "name": name} for name in set(new.tags)])
-    numbers = _test_numbers(connection, project_id, new.contents.names)
-    rows = zip(
-        *(range(len(new.contents.keys)), (numbers[key] for key in new.contents.keys)),
-        *(new.contents.outcomes, new.contents.durations),
-        strict=True,
-    )
-    _add_results(connection, run_id, rows)
-    if new.contents.problems:
-        connection.execute(sa.insert(schema.problem), [{"run_id": run_id, **row} for row in new.contents.problems])
-    return Saved(run_id, public_id, is_new=True, is_better=False)
+        connection.execute(_INSERT_TAG, [{"run_id": run_id, "name": name} for name in set(new.tags)])
+    # Asked after the row of the run, whose reference to the project keeps its generation as it is until the end.
+    generation = connection.execute(_GENERATION, {"number": project_id}).scalar_one()
+    known = numbers.known(project_id, generation) if numbers else {}
+    missing = {name for name in contents.tests if name not in known}
+    found = _test_numbers(connection, project_id, missing) if missing else {}
+    ids = [known[name] if name in known else found[name] for name in contents.tests]
+    if ids:
+        blocks = results.pack(ids, contents.outcomes, contents.durations)
+        rows = [{"block": block, "run_id": run_id, "content": content} for block, content in blocks]
+        connection.execute(_INSERT_RESULTS, rows)
+        slowest = results.slowest_tests(ids, contents.durations)
+        connection.execute(_SET_SLOWEST, {"number": run_id, "numbers": slowest})
+    if contents.problems:
+        problems = [{"run_id": run_id, "test_id": ids[row["position"]], **row} for row in contents.problems]
+        connection.execute(_INSERT_PROBLEM, problems)
+    return Saved(run_id, public_id, True, False, Learned(project_id, generation, found))  # noqa: FBT003 - a named tuple
 
 
 def project_number(connection: sa.Connection, name: str, at: int) -> int:
     """Return the number of a project, which is made if there is none of that name."""
-    find = sa.select(schema.project.c.id).where(schema.project.c.name == name)
-    number = connection.execute(find).scalar()
+    number = connection.execute(_FIND_PROJECT, {"name": name}).scalar()
     if number is None:
-        made = _insert(connection, schema.project).values(name=name, created_at=at).on_conflict_do_nothing()
-        connection.execute(made)
-        number = connection.execute(find).scalar_one()
+        connection.execute(_INSERT_PROJECT[connection.dialect.name], {"name": name, "created_at": at})
+        number = connection.execute(_FIND_PROJECT, {"name": name}).scalar_one()
     return int(number)
 
 
-def _insert(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
-
-
 def _add_to_existing(connection: sa.Connection, project_id: int, new: NewRun) -> Saved:
-    run = schema.run.c
-    same = (run.project_id == project_id) & (run.hash == new.hash)
-    find = sa.select(run.id, run.public_id, run.state).where(same).with_for_update()
-    run_id, public_id, state = connection.execute(find).one()
+    same = {"project": project_id, "content": new.hash}
+    run_id, public_id, state = connection.execute(_SAME_RUN, same).one()
     is_better = new.document.seal.state > state
     if is_better:
         _add_document(connection, run_id, new.document)
         seal = new.document.seal
-        connection.execute(
-            sa.update(schema.run).where(run.id == run_id).values(state=int(seal.state), signer=seal.signer)
-        )
+        connection.execute(_SET_STATE, {"number": run_id, "best": int(seal.state), "by": seal.signer})
     return Saved(run_id, public_id, is_new=False, is_better=is_better)
 
 
 def _add_document(connection: sa.Connection, run_id: int, new: NewDocument) -> None:
-    connection.execute(
-        sa.insert(schema.document).values(
-            run_id=run_id,
-            received_at=new.received_at,
-            key_id=new.key_id,
-            size=new.size,
-            content=new.content,
-            **seal_values(new.seal),
-        )
-    )
+    values = {
+        "run_id": run_id,
+        "received_at": new.received_at,
+        "key_id": new.key_id,
+        "size": new.size,
+        "content": new.content,
+        **seal_values(new.seal),
+    }
+    connection.execute(_INSERT_DOCUMENT, values)
 
 
 def seal_values(seal: Seal) -> dict[str, Any]:
@@ -308,27 +356,27 @@ def seal_values(seal: Seal) -> dict[str, Any]:
     }
 
 
-def _test_numbers(
-    connection: sa.Connection, project_id: int, names: Mapping[bytes, tuple[str, str]]
-) -> dict[bytes, int]:
+def _test_numbers(connection: sa.Connection, project_id: int, names: Iterable[TestName]) -> dict[TestName, int]:
     """Return the numbers of tests, those that are new included."""
-    numbers = dict(_find_tests(connection, project_id, list(names)))
+    by_key = {test_key(*name): name for name in names}
+    numbers = dict(_find_tests(connection, project_id, list(by_key)))
     # In one order for all, so that two reports with the same new tests wait for each other and not both at once.
-    missing = sorted(names.keys() - numbers.keys())
+    missing = sorted(by_key.keys() - numbers.keys())
     for keys in _portions(missing):
+        rows = [(key, *(shortened(text, schema.LONGEST_NAME) for text in by_key[key])) for key in keys]
         if connection.dialect.name == "sqlite":
             connection.exec_driver_sql(
                 "INSERT INTO test (project_id, key, classname, name) VALUES (?, ?, ?, ?)",
-                [(project_id, key, *names[key]) for key in keys],
+                [(project_id, *row) for row in rows],
             )
         else:
             connection.exec_driver_sql(
                 "INSERT INTO test (project_id, key, classname, name) SELECT %s, * FROM"
                 " unnest(%s::bytea[], %s::text[], %s::text[]) ON CONFLICT DO NOTHING",
-                (project_id, keys, [names[key][0] for key in keys], [names[key][1] for key in keys]),
+                (project_id, *(list(column) for column in zip(*rows, strict=True))),
             )
         numbers.update(_find_tests(connection, project_id, keys))
-    return numbers
+    return {by_key[key]: number for key, number in numbers.items()}
 
 
 def _find_tests(connection: sa.Connection, project_id: int, keys: Sequence[bytes]) -> Iterator[tuple[bytes, int]]:
@@ -349,18 +397,36 @@ def _portions(keys: Sequence[bytes]) -> Iterator[list[bytes]]:
         yield list(keys[start : start + _AT_ONCE])
 
 
-def _add_results(connection: sa.Connection, run_id: int, rows: Iterable[tuple[int, int, int, int]]) -> None:
-    if connection.dialect.name == "sqlite":
-        values = [(run_id, *row) for row in rows]
-        if values:
-            connection.exec_driver_sql(
-                "INSERT INTO result (run_id, position, test_id, outcome, duration) VALUES (?, ?, ?, ?, ?)", values
-            )
-        return
-    lines = "".join(f"{run_id}\t{at}\t{test}\t{outcome}\t{duration}\n" for at, test, outcome, duration in rows)
-    driver: Any = connection.connection.driver_connection
-    with (
-        driver.cursor() as cursor,
-        cursor.copy("COPY result (run_id, position, test_id, outcome, duration) FROM STDIN") as copy,
-    ):
-        copy.write(lines)
+# Statements are made once: SQLAlchemy takes longer to make one than a database to execute it.
+
+
+def _insert_once(table: sa.Table, *returning: sa.ColumnElement[Any]) -> dict[str, Any]:
+    once: dict[str, Any] = {
+        "sqlite": sqlite.insert(table).on_conflict_do_nothing(),
+        "postgresql": postgresql.insert(table).on_conflict_do_nothing(),
+    }
+    return {name: insert.returning(*returning) if returning else insert for name, insert in once.items()}
+
+
+_FIND_PROJECT = sa.select(schema.project.c.id).where(schema.project.c.name == sa.bindparam("name"))
+_INSERT_PROJECT = _insert_once(schema.project)
+_GENERATION = sa.select(schema.project.c.generation).where(schema.project.c.id == sa.bindparam("number"))
+_INSERT_RUN = _insert_once(schema.run, schema.run.c.id)
+_INSERT_DOCUMENT = sa.insert(schema.document)
+_INSERT_SUITE = sa.insert(schema.suite)
+_INSERT_TAG = sa.insert(schema.tag)
+_INSERT_RESULTS = sa.insert(schema.results)
+_INSERT_PROBLEM = sa.insert(schema.problem)
+_SET_SLOWEST = (
+    sa.update(schema.run).where(schema.run.c.id == sa.bindparam("number")).values(slowest=sa.bindparam("numbers"))
+)
+_SAME_RUN = (
+    sa.select(schema.run.c.id, schema.run.c.public_id, schema.run.c.state)
+    .where(schema.run.c.project_id == sa.bindparam("project"), schema.run.c.hash == sa.bindparam("content"))
+    .with_for_update()
+)
+_SET_STATE = (
+    sa.update(schema.run)
+    .where(schema.run.c.id == sa.bindparam("number"))
+    .values(state=sa.bindparam("best"), signer=sa.bindparam("by"))
+)

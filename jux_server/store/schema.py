@@ -1,7 +1,7 @@
 """The tables. What a report says is read from it once, when it is received; nothing parses XML again.
 
-Times are whole microseconds since 1970-01-01 UTC, durations whole microseconds. `result` has one narrow row for each
-test case; the names are in `test`, once per project, and the texts of failures in `problem`.
+Times are whole microseconds since 1970-01-01 UTC, durations whole microseconds. How each case ended is in `results`,
+the names are in `test`, once per project, and the texts of failures in `problem`.
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ project = sa.Table(
     sa.Column("keep_runs", sa.Integer),  # of each branch
     sa.Column("default_branch", sa.Text),  # NULL: main, else master, else the branch of the newest run
     sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False, server_default="0"),  # grows when tests are deleted
 )
 
 api_key = sa.Table(
@@ -133,6 +134,7 @@ run = sa.Table(
     sa.Column("verdict", sa.SmallInteger, nullable=False),  # Verdict
     sa.Column("state", sa.SmallInteger, nullable=False),  # State of the best document
     sa.Column("signer", sa.Text),  # of that document
+    sa.Column("slowest", sa.LargeBinary, nullable=False),  # the numbers of its slowest tests, see `results`
     sa.Column("facts", sa.Text, nullable=False),  # the metadata, as JSON
     sa.Column("is_pinned", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("project_id", "hash"),
@@ -191,37 +193,37 @@ test = sa.Table(
     sa.UniqueConstraint("project_id", "key"),
 )
 
-# No foreign keys here: PostgreSQL would lock and rewrite a row of `test` for each case of each report. Rows come and
-# go with their run, in one transaction.
-result = sa.Table(
-    "result",
+# How the cases of a run ended, packed: see `results`. A row for each case and an index over them would cost ten times
+# as much to write, four times the space, and a write to as many pages as a report has cases.
+results = sa.Table(
+    "results",
     metadata,
-    sa.Column("run_id", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("test_id", sa.Integer, nullable=False),
-    sa.Column("outcome", sa.SmallInteger, nullable=False),  # Result
-    sa.Column("duration", sa.BigInteger, nullable=False),
-    sa.Index("ix_result_test", "test_id", "run_id"),
-    sa.Index(
-        "ix_result_bad",
-        "run_id",
-        "test_id",
-        sqlite_where=sa.text("outcome IN (1, 2, 4)"),
-        postgresql_where=sa.text("outcome IN (1, 2, 4)"),
-    ),
+    sa.Column("block", sa.Integer, primary_key=True, autoincrement=False),  # of test numbers
+    sa.Column("run_id", sa.ForeignKey("run.id"), primary_key=True, autoincrement=False, index=True),
+    sa.Column("content", sa.LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
 
+# The cases that are worth finding without unpacking all of them, and what was said of them.
 problem = sa.Table(
     "problem",
     metadata,
-    sa.Column("run_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("run_id", sa.ForeignKey("run.id"), primary_key=True, autoincrement=False),
     sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("test_id", sa.Integer, nullable=False),
+    sa.Column("outcome", sa.SmallInteger, nullable=False),  # Result
     sa.Column("kind", sa.BigInteger, nullable=False),  # equal for messages that differ in numbers and addresses only
     sa.Column("type", sa.Text, nullable=False),
     sa.Column("message", sa.Text, nullable=False),
     sa.Column("details", sa.LargeBinary),  # text in UTF-8, as zlib packs it; NULL: there is none
     sa.Column("is_shortened", sa.Boolean, nullable=False),
+    sa.Index(
+        "ix_problem_bad",
+        "run_id",
+        "test_id",
+        sqlite_where=sa.text("outcome IN (1, 2, 4)"),
+        postgresql_where=sa.text("outcome IN (1, 2, 4)"),
+    ),
     sqlite_with_rowid=False,
 )
 

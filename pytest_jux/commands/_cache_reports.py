@@ -159,8 +159,6 @@ def _examined(data: bytes, identity: str) -> tuple[Examination | None, str]:
 
 def _described(storage: ReportStorage, stored: StoredReport, found: Examination | None, damage: str) -> dict[str, Any]:
     """Return a report with all that is known about it as JSON values."""
-    import dataclasses
-
     from pytest_jux.commands._cache_text import answer_of
     from pytest_jux.commands.verify import describe
 
@@ -178,7 +176,7 @@ def _described(storage: ReportStorage, stored: StoredReport, found: Examination 
         "signature": describe(found) if found else None,
         "summary": report.summary.to_dict() if report else None,
         "properties": report.properties if report else None,
-        "cases": [{"suite": suite.name, **dataclasses.asdict(case)} for suite in report.suites for case in suite.cases]
+        "cases": [{"suite": suite.name, **case._asdict()} for suite in report.suites for case in suite.cases]
         if report
         else None,
     }

@@ -42,18 +42,6 @@ def upgrade() -> None:
     )
     op.create_index("ix_event_at", "event", ["at"], unique=False)
     op.create_table(
-        "problem",
-        sa.Column("run_id", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("position", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("kind", sa.BigInteger(), nullable=False),
-        sa.Column("type", sa.Text(), nullable=False),
-        sa.Column("message", sa.Text(), nullable=False),
-        sa.Column("details", sa.LargeBinary(), nullable=True),
-        sa.Column("is_shortened", sa.Boolean(), nullable=False),
-        sa.PrimaryKeyConstraint("run_id", "position", name="pk_problem"),
-        sqlite_with_rowid=False,
-    )
-    op.create_table(
         "project",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -62,28 +50,10 @@ def upgrade() -> None:
         sa.Column("keep_runs", sa.Integer(), nullable=True),
         sa.Column("default_branch", sa.Text(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("generation", sa.Integer(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_project"),
         sa.UniqueConstraint("name", name="uq_project_name"),
     )
-    op.create_table(
-        "result",
-        sa.Column("run_id", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("position", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("test_id", sa.Integer(), nullable=False),
-        sa.Column("outcome", sa.SmallInteger(), nullable=False),
-        sa.Column("duration", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("run_id", "position", name="pk_result"),
-        sqlite_with_rowid=False,
-    )
-    op.create_index(
-        "ix_result_bad",
-        "result",
-        ["run_id", "test_id"],
-        unique=False,
-        sqlite_where=sa.text("outcome IN (1, 2, 4)"),
-        postgresql_where=sa.text("outcome IN (1, 2, 4)"),
-    )
-    op.create_index("ix_result_test", "result", ["test_id", "run_id"], unique=False)
     op.create_table(
         "signer",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -124,6 +94,7 @@ def upgrade() -> None:
         sa.Column("verdict", sa.SmallInteger(), nullable=False),
         sa.Column("state", sa.SmallInteger(), nullable=False),
         sa.Column("signer", sa.Text(), nullable=True),
+        sa.Column("slowest", sa.LargeBinary(), nullable=False),
         sa.Column("facts", sa.Text(), nullable=False),
         sa.Column("is_pinned", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.ForeignKeyConstraint(["project_id"], ["project.id"], name="fk_run_project_id"),
@@ -169,6 +140,39 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_document"),
     )
     op.create_index("ix_document_run_id", "document", ["run_id"], unique=False)
+    op.create_table(
+        "problem",
+        sa.Column("run_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("position", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("test_id", sa.Integer(), nullable=False),
+        sa.Column("outcome", sa.SmallInteger(), nullable=False),
+        sa.Column("kind", sa.BigInteger(), nullable=False),
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("details", sa.LargeBinary(), nullable=True),
+        sa.Column("is_shortened", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(["run_id"], ["run.id"], name="fk_problem_run_id"),
+        sa.PrimaryKeyConstraint("run_id", "position", name="pk_problem"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(
+        "ix_problem_bad",
+        "problem",
+        ["run_id", "test_id"],
+        unique=False,
+        sqlite_where=sa.text("outcome IN (1, 2, 4)"),
+        postgresql_where=sa.text("outcome IN (1, 2, 4)"),
+    )
+    op.create_table(
+        "results",
+        sa.Column("block", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("run_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["run_id"], ["run.id"], name="fk_results_run_id"),
+        sa.PrimaryKeyConstraint("block", "run_id", name="pk_results"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_results_run_id", "results", ["run_id"], unique=False)
     op.create_table(
         "suite",
         sa.Column("run_id", sa.Integer(), nullable=False),
