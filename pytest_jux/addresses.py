@@ -36,6 +36,10 @@ def without_secrets(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
+#: What to say of such an address.
+EXPOSED = "plain http:// to another machine: everybody on the way can read the key"
+
+
 def is_exposed(url: str) -> bool:
     """Tell whether anybody on the way can read what is sent: plain HTTP to another machine."""
     parts = urlsplit(url)

@@ -121,13 +121,13 @@ def _address(settings: Settings) -> Iterator[Problem]:
     setting = settings.explain("jux_api_url")
     if setting.value is None:
         return
-    from pytest_jux.addresses import address_problem, is_exposed  # noqa: PLC0415 - most runs do not publish
+    from pytest_jux.addresses import EXPOSED, address_problem, is_exposed  # noqa: PLC0415 - most runs do not publish
 
     problem = address_problem(setting.value)
     if problem:
         yield Problem("bad-url", setting.origin, f"jux_api_url {problem}")
     elif is_exposed(setting.value):
-        text = "jux_api_url is plain http:// to another machine: everybody on the way can read the key"
+        text = f"jux_api_url is {EXPOSED}"
         yield Problem("exposed-key", setting.origin, text)
 
 

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from pytest_jux import errors
-from pytest_jux.addresses import without_secrets
+from pytest_jux.addresses import EXPOSED, without_secrets
 from pytest_jux.config import Layer
 from pytest_jux.outcomes import Duplicate, Published, Rejected, Unauthorized, Unavailable
 from pytest_jux.pipeline import deliver
@@ -93,7 +93,7 @@ class Delivery:
             self._notices.say_failure("Not published", error, waits)
             return None
         if client.is_exposed:
-            text = "jux_api_url is plain http:// to another machine: everybody on the way can read the key"
+            text = f"jux_api_url is {EXPOSED}"
             self._notices.say("⚠", text)
         return client
 

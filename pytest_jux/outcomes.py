@@ -66,15 +66,19 @@ class Unavailable:
     attempts: int = 1
 
 
+def answer_of(outcome: Published | Duplicate) -> dict[str, str]:
+    """Return what the server said of a report that it has, as it is recorded; "" where it said nothing."""
+    return {"id": outcome.id, "url": outcome.url, "message": outcome.message}
+
+
 def to_dict(outcome: Outcome) -> dict[str, Any]:
     """Return an outcome as JSON values: `status` is `published`, `duplicate` or `error`, `kind` which error it is."""
     match outcome:
         case Published() | Duplicate():
             status = "published" if isinstance(outcome, Published) else "duplicate"
-            known = {"id": outcome.id, "url": outcome.url, "message": outcome.message}
             return {
                 "status": status,
-                **{name: text or None for name, text in known.items()},
+                **{name: text or None for name, text in answer_of(outcome).items()},
                 "attempts": outcome.attempts,
             }
         case Rejected():

@@ -13,7 +13,7 @@ from pytest_jux.config import Layer
 from pytest_jux.credentials import read_api_key, read_passphrase
 from pytest_jux.errors import ClientMisconfigured, JuxError, StorageError
 from pytest_jux.inventory import Status
-from pytest_jux.outcomes import Duplicate, Outcome, Published, Rejected, Unauthorized, Unavailable
+from pytest_jux.outcomes import Duplicate, Outcome, Published, Rejected, Unauthorized, Unavailable, answer_of
 from pytest_jux.records import Waiting
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def publish_entry(
 def _record(storage: ReportStorage, identity: str, outcome: Outcome) -> None:
     match outcome:
         case Published() | Duplicate():
-            storage.mark_published(identity, {"id": outcome.id, "url": outcome.url, "message": outcome.message})
+            storage.mark_published(identity, answer_of(outcome))
         case Rejected():
             reason = {"status": outcome.status, "error": outcome.reason, "details": dict(outcome.details)}
             storage.mark_rejected(identity, reason)
@@ -350,6 +350,6 @@ _OURS = frozenset({"summary", "stored_at", "canonical_hash", "signed"})
 
 def _next(entry: Waiting, wanted: float | None) -> str:
     """Return when to try again: the pause doubles with each failure, and is never shorter than the server wants."""
-    pause = min(_FIRST_PAUSE * 2.0 ** min(max(entry.attempts, 0), 20), _LONGEST_PAUSE)
+    pause = min(_FIRST_PAUSE * 2.0 ** min(entry.attempts, 20), _LONGEST_PAUSE)
     seconds = min(max(pause, wanted or 0.0), _LONGEST_WAIT)
     return (dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds)).isoformat(timespec="seconds")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_jux.errors import FileProblem, JuxError, ReportNotStored, ReportUnsigned, SignatureBroken
 from pytest_jux.files import reason_of
 from pytest_jux.metadata import from_properties
-from pytest_jux.outcomes import Duplicate, Published
+from pytest_jux.outcomes import Duplicate, Published, answer_of
 from pytest_jux.report import properties_of
 from pytest_jux.verifier import SignatureState, Trust, examine_report
 
@@ -123,8 +123,7 @@ def _note_in(storage: ReportStorage, canonical_hash: str, outcome: Published | D
             return ""
         if storage.entry(canonical_hash).api_url not in {"", url}:
             return "the report store still has it in the queue for another server (jux-cache show tells which)"
-        known = {"id": outcome.id, "url": outcome.url, "message": outcome.message}
-        storage.mark_published(canonical_hash, known)
+        storage.mark_published(canonical_hash, answer_of(outcome))
     except ReportNotStored:
         return ""
     except JuxError as error:

@@ -81,7 +81,9 @@ def push(
     if chosen.entries:
         with configured_client(settings, is_command=True, connections=jobs) as client:
             if client.is_exposed:
-                _cli.say("warning: the API is plain http:// to another machine: everybody on the way can read the key")
+                from pytest_jux.addresses import EXPOSED
+
+                _cli.say(f"warning: the API is {EXPOSED}")
             identities = [entry.canonical_hash for entry in chosen.entries]
             sent = push_queued(storage, client, identities, jobs=jobs, rejected={one.canonical_hash for one in again})
             results = _show_each(sent, storage, identities, as_json=as_json)

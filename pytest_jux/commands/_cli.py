@@ -133,6 +133,24 @@ def expand(path: str) -> Path:
         raise click.UsageError(f"{path}: there is no such home directory") from None
 
 
+def report_inputs(help_text: str, metavar: str = "[FILE]...") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add the reports that a command is about, as arguments `files` and as `--input`, `inputs`; see `gather_inputs`."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        given = click.option(
+            "-i",
+            "--input",
+            "inputs",
+            multiple=True,
+            metavar="FILE",
+            shell_complete=_completion.files,
+            help=help_text,
+        )(command)
+        return click.argument("files", nargs=-1, metavar=metavar, shell_complete=_completion.files)(given)
+
+    return decorate
+
+
 def gather_inputs(files: Iterable[str], given: Iterable[str]) -> list[str]:
     """Return the names from arguments and from `--input`, standard input for none when something is piped in."""
     names = [*given, *files]

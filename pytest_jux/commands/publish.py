@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pytest_jux.commands import _cli, _completion
+from pytest_jux.commands import _cli
 from pytest_jux.commands._api_options import api_options, load_api_settings
 
 if TYPE_CHECKING:
@@ -20,16 +20,7 @@ _JOBS = 4
 
 
 @click.command("publish", context_settings=_cli.CONTEXT)
-@click.argument("files", nargs=-1, metavar="[FILE|DIR|GLOB]...", shell_complete=_completion.files)
-@click.option(
-    "-i",
-    "--input",
-    "inputs",
-    multiple=True,
-    metavar="FILE",
-    shell_complete=_completion.files,
-    help="A report to publish; - is standard input.",
-)
+@_cli.report_inputs("A report to publish; - is standard input.", "[FILE|DIR|GLOB]...")
 @api_options
 @click.option("--allow-unsigned", is_flag=True, help="Send reports without a signature, too.")
 @click.option("--duplicate-ok", is_flag=True, help="Exit with 0 if the server has a report already.")
@@ -89,7 +80,7 @@ def command(
 def _publish(named: Named, settings: Settings, jobs: int | None, *, allow_unsigned: bool, how: dict[str, bool]) -> int:
     from urllib.parse import urlsplit
 
-    from pytest_jux.addresses import is_loopback
+    from pytest_jux.addresses import EXPOSED, is_loopback
     from pytest_jux.commands._publish_text import show_each, sum_of
     from pytest_jux.publishing import configured_client
     from pytest_jux.submission import Submitted, submit
@@ -100,7 +91,7 @@ def _publish(named: Named, settings: Settings, jobs: int | None, *, allow_unsign
     jobs = max(1, min(jobs or (1 if is_near else _JOBS), len(paths)))
     with configured_client(settings, is_command=True, connections=jobs) as client:
         if client.is_exposed:
-            _cli.say("warning: the API is plain http:// to another machine: everybody on the way can read the key")
+            _cli.say(f"warning: the API is {EXPOSED}")
         done = submit(
             paths,
             _cli.read_input,

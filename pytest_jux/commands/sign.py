@@ -23,16 +23,7 @@ _FLAGS = {
 
 
 @click.command("sign", context_settings=_cli.CONTEXT)
-@click.argument("files", nargs=-1, metavar="[FILE]...", shell_complete=_completion.files)
-@click.option(
-    "-i",
-    "--input",
-    "inputs",
-    multiple=True,
-    metavar="FILE",
-    shell_complete=_completion.files,
-    help="A report to sign; - is standard input.",
-)
+@_cli.report_inputs("A report to sign; - is standard input.")
 @click.option(
     "-o",
     "--output",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pytest_jux.commands import _cli, _completion
+from pytest_jux.commands import _cli
 from pytest_jux.text import plural
 
 if TYPE_CHECKING:
@@ -26,16 +26,7 @@ _UNKNOWN = "To trust this signer, give its certificate with --cert, or its autho
 
 
 @click.command("verify", context_settings=_cli.CONTEXT)
-@click.argument("files", nargs=-1, metavar="[FILE]...", shell_complete=_completion.files)
-@click.option(
-    "-i",
-    "--input",
-    "inputs",
-    multiple=True,
-    metavar="FILE",
-    shell_complete=_completion.files,
-    help="A report to verify; - is standard input.",
-)
+@_cli.report_inputs("A report to verify; - is standard input.")
 @_cli.trust_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: an object, or a list when several files are given.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing; the exit code tells.")
