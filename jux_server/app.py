@@ -17,6 +17,8 @@ from starlette.exceptions import HTTPException
 from jux_server import __version__
 from jux_server.api import ROUTERS
 from jux_server.api.access import Gate
+from jux_server.api.description import describe
+from jux_server.api.operations import observe
 from jux_server.api.problems import Problem, bad_parameter
 from jux_server.intake import Intake
 from pytest_jux.document import DEFAULT_LIMITS
@@ -62,6 +64,8 @@ def create_app(database: Database, choices: Choices | None = None) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _wrong_parameters)
     for router in ROUTERS:
         app.include_router(router)
+    observe(app)
+    describe(app)
     return app
 
 
@@ -80,4 +84,4 @@ async def _wrong_parameters(_request: Request, error: Exception) -> JSONResponse
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
     first = error.errors()[0]
     name = str(first["loc"][-1]) if first.get("loc") else "request"
-    return bad_parameter(name, str(first["msg"])).answer()
+    return bad_parameter(name, str(first["msg"]).removeprefix("Value error, ")).answer()

@@ -282,7 +282,7 @@ def _started_at(own: Mapping[str, Any], sender: Mapping[str, Any], report: Repor
         if isinstance(said, str) and said:
             try:
                 time = dt.datetime.fromisoformat(said.strip())
-                return _micro(time if time.tzinfo else time.replace(tzinfo=dt.UTC))
+                return _micro((time if time.tzinfo else time.replace(tzinfo=dt.UTC)).astimezone(dt.UTC))
             except (ValueError, OverflowError):
                 continue
     return None

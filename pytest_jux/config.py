@@ -48,6 +48,7 @@ __all__ = [
     "given",
     "is_enabled",
     "load",
+    "merge",
     "secret_variables",
     "suggest",
     "unpublished",
@@ -215,7 +216,7 @@ def load(
             warnings += problems
     settings = {}
     for name, option in OPTIONS.items():
-        settings[name], wrong, hidden = _merge(option, (entry for entry in entries if entry.key == name), places)
+        settings[name], wrong, hidden = merge(option, (entry for entry in entries if entry.key == name), places)
         raised += wrong
         warnings += hidden
     if errors is not None:
@@ -252,7 +253,7 @@ def is_enabled(
             entries, _ = origins.read(layer, lines=False)
         except ConfigError:
             continue
-        setting, _, _ = _merge(option, (entry for entry in entries if entry.key == option.name), places)
+        setting, _, _ = merge(option, (entry for entry in entries if entry.key == option.name), places)
         if setting.origin.layer is layer and layer is not Layer.DEFAULT:
             return bool(setting.value)
     return False
@@ -282,10 +283,10 @@ def _sources(
     return Sources(places, source or PytestSource(), command_line or {}, spelled, enabling)
 
 
-def _merge(
+def merge(
     option: Option, entries: Iterable[Entry], places: Places
 ) -> tuple[Setting, list[ConfigError], list[Problem]]:
-    """Let the highest entry win; give with it the errors in what counts, and those in what it shadows."""
+    """Let the last of an option's entries win; give with it the errors in what counts, and those in what it shadows."""
     settings = [Setting(option, option.default)]
     wrong: list[tuple[Origin, str]] = []
     hidden: list[Problem] = []

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
-from jux_server.api import receiving
+from jux_server.api import contract, history, operations, reading, receiving
 
-ROUTERS = (receiving.router, receiving.contract)
+ROUTERS = (
+    receiving.router,
+    reading.router,
+    history.router,
+    receiving.contract,
+    contract.router,
+    operations.router,
+)

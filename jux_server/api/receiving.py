@@ -11,7 +11,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from jux_server.api import bodies
+from jux_server.api import bodies, schemas
 from jux_server.api.access import Asks, AsksByContract
 from jux_server.api.problems import Problem
 from jux_server.intake import Created, Duplicate, Outcome, Rejected
@@ -27,7 +27,18 @@ contract = APIRouter(tags=["Jux API v1"])
 _LARGEST_METADATA = 65_536  # characters of JSON
 
 
-@router.post("/api/v1/reports", status_code=201)
+@router.post(
+    "/api/v1/reports",
+    status_code=201,
+    response_model=schemas.Received,
+    responses={**schemas.RECEIVES, 409: {"model": schemas.Received, "description": "The project has this report."}},
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": schemas.Publication.model_json_schema()}},
+        }
+    },
+)
 async def publish_report(request: Request, asks: Asks) -> JSONResponse:
     """Take in a signed report: verify it, and store it unless its project has it.
 
@@ -51,7 +62,18 @@ async def publish_report(request: Request, asks: Asks) -> JSONResponse:
             raise _refusal(outcome)
 
 
-@contract.post("/api/v1/junit/submit", status_code=201)
+@contract.post(
+    "/api/v1/junit/submit",
+    status_code=201,
+    response_model=schemas.Submitted,
+    responses={**schemas.RECEIVES, 200: {"model": schemas.Submitted, "description": "The project has this report."}},
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {media: {"schema": {"type": "string"}} for media in ("application/xml", "text/xml")},
+        }
+    },
+)
 async def submit_junit(request: Request, asks: AsksByContract) -> JSONResponse:
     """Take in a JUnit XML document, signed or not, as the public contract has it.
 
@@ -139,7 +161,9 @@ async def _body(request: Request, limit: int) -> bodies.Body:
 
 async def _in_turn(request: Request, work: partial[Outcome]) -> Outcome:
     """Do the work of one report in a thread, of which few run at once: the others would only slow down who reads."""
-    return await anyio.to_thread.run_sync(work, limiter=request.app.state.intake_turns)
+    outcome = await anyio.to_thread.run_sync(work, limiter=request.app.state.intake_turns)
+    request.app.state.metrics.reports.labels(type(outcome).__name__.lower()).inc()
+    return outcome
 
 
 def _answer(status: HTTPStatus, word: str, message: str, outcome: Created | Duplicate) -> JSONResponse:

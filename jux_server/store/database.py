@@ -15,6 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from jux_server.errors import DatabaseOutdated, DatabaseUnusable
+from pytest_jux.text import names_a_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -83,7 +84,7 @@ def open_database(url: str, *, migrate: bool | None = None, pool_size: int = 10)
         DatabaseUnusable: it cannot be reached or read, is not ours, or is of a newer version of the server.
         DatabaseOutdated: it is of an older version, and `migrate` does not allow to change it.
     """
-    engine, name = _engine(url, pool_size)
+    engine, name = connect(url, pool_size)
     database = Database(engine, name)
     try:
         _prepare(database, migrate=database.is_sqlite if migrate is None else migrate)
@@ -160,20 +161,21 @@ def alembic_config() -> Config:
 # --- connections -----------------------------------------------------------------------------------------------------
 
 
-def _engine(url: str, pool_size: int) -> tuple[sa.Engine, str]:
+def connect(url: str, pool_size: int = 10) -> tuple[sa.Engine, str]:
+    """Return an engine for a database, whatever is in it, and the name to call it by; raises DatabaseUnusable."""
     options: dict[str, Any] = {
         "poolclass": QueuePool,
         "pool_size": pool_size,
         "max_overflow": 20,
         "pool_timeout": _BUSY,
     }
-    if "://" not in url:
-        url = f"sqlite:///{Path(url).absolute()}"
+    options["hide_parameters"] = True  # an error must not put what somebody sent into a log
     try:
-        parsed = sa.make_url(url)
+        parsed = sa.make_url(url) if "://" in url else sa.URL.create("sqlite", database=str(Path(url).absolute()))
     except ArgumentError:
         raise DatabaseUnusable("given", "its address is not a URL", _EXAMPLE) from None
-    name = parsed.render_as_string(hide_password=True)
+    shown = parsed.difference_update_query([name for name in parsed.query if names_a_secret(name)])
+    name = shown.render_as_string(hide_password=True)
     match parsed.get_backend_name():
         case "sqlite" if parsed.database and parsed.database != ":memory:":
             engine = sa.create_engine(parsed, connect_args={"timeout": _BUSY}, **options)

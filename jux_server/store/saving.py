@@ -360,8 +360,9 @@ def _test_numbers(connection: sa.Connection, project_id: int, names: Iterable[Te
     """Return the numbers of tests, those that are new included."""
     by_key = {test_key(*name): name for name in names}
     numbers = dict(_find_tests(connection, project_id, list(by_key)))
-    # In one order for all, so that two reports with the same new tests wait for each other and not both at once.
-    missing = sorted(by_key.keys() - numbers.keys())
+    # In one order for all, so that two reports with the same new tests wait for each other and not both at once. By
+    # name, so that neighbours in a report share a block.
+    missing = sorted(by_key.keys() - numbers.keys(), key=by_key.__getitem__)
     for keys in _portions(missing):
         rows = [(key, *(shortened(text, schema.LONGEST_NAME) for text in by_key[key])) for key in keys]
         if connection.dialect.name == "sqlite":

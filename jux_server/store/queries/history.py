@@ -1,0 +1,205 @@
+"""Tests over many runs: how one fared, which are flaky, which are slow."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from statistics import median
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import sqlalchemy as sa
+
+from jux_server.store import results, schema
+from jux_server.store.queries.runs import named, names_of
+from jux_server.store.schema import BAD, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from jux_server.store.queries.projects import Visible
+    from jux_server.store.results import Found
+
+run, test, problem = schema.run, schema.test, schema.problem
+
+_MOST_CANDIDATES = 300  # tests of a window of runs that are looked at closely, those that failed most often first
+_FAILING = frozenset({int(Result.FAILED), int(Result.ERROR)})
+_PASSING = frozenset({int(Result.PASSED), int(Result.FLAKY)})
+
+
+class NamedTest(NamedTuple):
+    """A test of a project."""
+
+    id: int
+    project_id: int
+    classname: str
+    name: str
+
+
+class Execution(NamedTuple):
+    """How a test ended in one run, and what was said of it."""
+
+    run: sa.Row[Any]
+    outcome: Result
+    duration: int
+    type: str = ""
+    message: str = ""
+
+
+class Figures(NamedTuple):
+    """A test over some executions; durations are microseconds, and None where it never ran."""
+
+    runs: int
+    passed: int
+    failed: int
+    skipped: int
+    flaky: int
+    p50: int | None
+    p95: int | None
+
+    @property
+    def reliability(self) -> float | None:
+        """The share of executions that passed, skips left out; None where there is none."""
+        ran = self.passed + self.failed
+        return self.passed / ran if ran else None
+
+
+class Flaky(NamedTuple):
+    """A test that does not give the same answer to the same question.
+
+    `switches` counts changes between passed and failed from one run of a branch to the next, `commits` those commits
+    on which it both passed and failed, `retried` the runs in which it passed only when it was tried again.
+    """
+
+    test: NamedTest
+    figures: Figures
+    switches: int
+    commits: int
+    retried: int
+
+    @property
+    def score(self) -> float:
+        """From 0 to 1, the higher the flakier: the share of runs that tell of it; a commit counts like two switches."""
+        return min(1.0, (self.switches + 2 * self.commits + self.retried) / max(self.figures.runs, 1))
+
+
+class Slow(NamedTuple):
+    """A test that takes long."""
+
+    test: NamedTest
+    figures: Figures
+    total: int
+
+
+def window(connection: sa.Connection, project: int, branch: str | None, size: int) -> list[sa.Row[Any]]:
+    """Return the newest runs of a project or of one of its branches, newest first."""
+    columns = (run.c.id, run.c.public_id, run.c.branch, run.c.commit, run.c.is_dirty, run.c.received_at, run.c.slowest)
+    chosen = sa.select(*columns).where(run.c.project_id == project)
+    if branch is not None:
+        chosen = chosen.where(run.c.branch == branch)
+    return list(connection.execute(chosen.order_by(run.c.id.desc()).limit(size)))
+
+
+def find_test(connection: sa.Connection, visible: Visible, number: int) -> NamedTest | None:
+    """Return a test by its number, None if there is none to see."""
+    found = connection.execute(sa.select(*_TEST).where(test.c.id == number)).one_or_none()
+    return NamedTest(*found) if found is not None and found.project_id in visible.names else None
+
+
+_TEST = (test.c.id, test.c.project_id, test.c.classname, test.c.name)
+
+
+def list_tests(
+    connection: sa.Connection, projects: Sequence[int], text: str, *, after: int, limit: int
+) -> tuple[list[NamedTest], int | None]:
+    """Return tests of these projects, in the order in which they were first seen, and where the next ones begin."""
+    chosen = sa.select(*_TEST).where(test.c.project_id.in_(projects), test.c.id > after)
+    if text:
+        chosen = chosen.where(named(text))
+    rows = [NamedTest(*row) for row in connection.execute(chosen.order_by(test.c.id).limit(limit + 1))]
+    return rows[:limit], rows[limit - 1].id if len(rows) > limit else None
+
+
+def history(connection: sa.Connection, test_id: int, runs: Sequence[sa.Row[Any]]) -> list[Execution]:
+    """Return how a test ended in those of these runs that have it, in their order."""
+    by_id = {row.id: row for row in runs}
+    found = {one.run_id: one for one in results.results_of_tests(connection, [test_id], list(by_id))}
+    said = {}
+    if any(one.outcome != Result.PASSED for one in found.values()):
+        columns = (problem.c.run_id, problem.c.type, problem.c.message)
+        asked = sa.select(*columns).where(problem.c.run_id.in_(list(found)), problem.c.test_id == test_id)
+        said = {run_id: (kind, message) for run_id, kind, message in connection.execute(asked)}
+    return [
+        Execution(row, Result(found[row.id].outcome), found[row.id].duration, *said.get(row.id, ()))
+        for row in runs
+        if row.id in found
+    ]
+
+
+def figures_of(executions: Iterable[tuple[int, int]]) -> Figures:
+    """Return the figures of executions, each an outcome and a duration."""
+    pairs = list(executions)
+    counts = Counter(outcome for outcome, _ in pairs)
+    ran = sorted(duration for outcome, duration in pairs if outcome != Result.SKIPPED)
+    failed = counts[Result.FAILED] + counts[Result.ERROR]
+    passed = counts[Result.PASSED] + counts[Result.FLAKY]
+    p50 = round(median(ran)) if ran else None
+    p95 = ran[min(len(ran) - 1, -(-95 * len(ran) // 100) - 1)] if ran else None
+    return Figures(len(pairs), passed, failed, counts[Result.SKIPPED], counts[Result.FLAKY], p50, p95)
+
+
+def flaky_tests(connection: sa.Connection, project: int, runs: Sequence[sa.Row[Any]], *, limit: int) -> list[Flaky]:
+    """Return the tests that were flaky within these runs, the flakiest first.
+
+    Only tests that failed or were retried are looked at, so that it takes as long as there are failures.
+    """
+    by_id = {row.id: row for row in runs}
+    bad = sa.and_(problem.c.run_id.in_(list(by_id)), problem.c.outcome.in_([int(one) for one in BAD]))
+    counted = sa.select(problem.c.test_id).where(bad).group_by(problem.c.test_id)
+    candidates = list(
+        connection.execute(
+            counted.order_by(sa.func.count().desc(), problem.c.test_id).limit(_MOST_CANDIDATES)
+        ).scalars()
+    )
+    found: dict[int, list[Found]] = defaultdict(list)
+    for one in results.results_of_tests(connection, candidates, list(by_id)):
+        found[one.test_id].append(one)
+    names = names_of(connection, set(candidates))
+    rows = [
+        _flaky(NamedTest(number, project, *names.get(number, ("", ""))), found[number], by_id) for number in candidates
+    ]
+    flaky = [one for one in rows if one.switches > 1 or one.commits or one.retried]
+    return sorted(flaky, key=lambda one: (-one.score, one.test.id))[:limit]
+
+
+def _flaky(info: NamedTest, found: Sequence[Found], runs: dict[int, sa.Row[Any]]) -> Flaky:
+    """Look closely at one test. A single switch is a change of the code, and no sign of flakiness."""
+    branches: dict[str | None, bool] = {}
+    commits: dict[str, set[bool]] = defaultdict(set)
+    switches = 0
+    for one in sorted(found, key=lambda one: one.run_id):
+        if one.outcome not in _FAILING | _PASSING:
+            continue
+        at, failed = runs[one.run_id], one.outcome in _FAILING
+        switches += branches.get(at.branch, failed) != failed
+        branches[at.branch] = failed
+        if at.commit and not at.is_dirty:
+            commits[at.commit].add(failed)
+    differing = sum(len(seen) > 1 for seen in commits.values())
+    figures = figures_of((one.outcome, one.duration) for one in found)
+    return Flaky(info, figures, switches, differing, figures.flaky)
+
+
+def slowest_tests(connection: sa.Connection, project: int, runs: Sequence[sa.Row[Any]], *, limit: int) -> list[Slow]:
+    """Return the tests that take longest at the median of these runs; candidates are the slowest of each run."""
+    counted = Counter(number for row in runs for number in results.unpack_numbers(row.slowest))
+    candidates = [number for number, _ in counted.most_common(_MOST_CANDIDATES)]
+    found: dict[int, list[Found]] = defaultdict(list)
+    for one in results.results_of_tests(connection, candidates, [row.id for row in runs]):
+        found[one.test_id].append(one)
+    names = names_of(connection, set(candidates))
+    rows = []
+    for number in candidates:
+        figures = figures_of((one.outcome, one.duration) for one in found[number])
+        if figures.p50 is not None:
+            total = sum(one.duration for one in found[number])
+            rows.append(Slow(NamedTest(number, project, *names.get(number, ("", ""))), figures, total))
+    return sorted(rows, key=lambda row: (-(row.figures.p50 or 0), row.test.id))[:limit]
