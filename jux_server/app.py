@@ -21,6 +21,8 @@ from jux_server.api.description import describe
 from jux_server.api.operations import observe
 from jux_server.api.problems import Problem, bad_parameter
 from jux_server.intake import Intake
+from jux_server.pruning import pruning
+from jux_server.upkeep.retention import Retention
 from pytest_jux.document import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
@@ -31,17 +33,23 @@ if TYPE_CHECKING:
     from jux_server.store.database import Database
 
 
+_FOREVER = Retention()
+
+
 @dataclass(frozen=True, slots=True)
 class Choices:
     """What is decided for one server: see the settings of the same names.
 
-    `largest_report` is in bytes; `rate` is such as `600/minute`, or "" for any number of requests.
+    `largest_report` is in bytes; `rate` is such as `600/minute`, or "" for any number of requests; `prune_every` is in
+    hours, 0 for never.
     """
 
     is_open_here: bool = True
     accept: str = "any"
     largest_report: int = DEFAULT_LIMITS.bytes
     rate: str = ""
+    retention: Retention = _FOREVER
+    prune_every: float = 0
 
 
 def create_app(database: Database, choices: Choices | None = None) -> FastAPI:
@@ -51,7 +59,8 @@ def create_app(database: Database, choices: Choices | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.intake_turns = anyio.CapacityLimiter(os.cpu_count() or 1)
-        yield
+        async with pruning(database, choices.retention, choices.prune_every):
+            yield
         database.close()
 
     app = FastAPI(title="Jux API", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)

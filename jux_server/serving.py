@@ -19,6 +19,7 @@ from uvicorn.supervisors.multiprocess import Multiprocess
 from jux_server.app import Choices, create_app
 from jux_server.errors import Refused, ServerError
 from jux_server.opening import opened
+from jux_server.pruning import retention_of
 from jux_server.serving_logs import log_config
 from jux_server.serving_protocol import BoundedHttp
 from jux_server.store.database import open_database
@@ -76,6 +77,8 @@ def choices_of(settings: Settings) -> Choices:
         accept=settings["jux_server_accept"],
         largest_report=settings["jux_server_max_report_size"],
         rate=settings["jux_server_rate_limit"] or "",
+        retention=retention_of(settings),
+        prune_every=settings["jux_server_prune_every"],
     )
 
 

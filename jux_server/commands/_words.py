@@ -57,6 +57,16 @@ def name_of_key(text: str) -> str:
     return name
 
 
+def harmless(text: str, what: str) -> str:
+    """Return a name without blanks around it; raises a usage error for one that no report can have."""
+    from pytest_jux.text import visible
+
+    name = text.strip()
+    if not name or visible(name) != name:
+        raise click.UsageError(f"{what} is empty, or has a control character in it")
+    return name
+
+
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     """Give lines with columns below their titles."""
     from pytest_jux.text import visible

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from jux_server.commands import Configured, json_option, settings_options
+from jux_server.errors import Refused
 from pytest_jux.commands import _cli, _completion
 
 
@@ -26,8 +27,11 @@ def backup(file: str, configured: Configured, as_json: bool) -> None:
     from jux_server.upkeep.backup import back_up
     from pytest_jux.text import plural, show_size
 
+    target = _cli.expand(file)
     with configured.database(must_exist=True) as database:
-        made = back_up(database, _cli.expand(file))
+        if database.is_sqlite and target.exists() and target.samefile(database.name):
+            raise Refused(f"{target} is the database itself", "Name another file for the backup.")
+        made = back_up(database, target)
     if as_json:
         _cli.show_json({"file": str(made.path), "size": made.size, "rows": dict(made.rows)})
     else:

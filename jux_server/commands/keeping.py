@@ -29,11 +29,10 @@ def prune(dry_run: bool, configured: Configured, as_json: bool) -> None:
       jux-server prune --retention-days 365
       jux-server prune --retention-runs 200 --json
     """
-    from jux_server.upkeep.retention import Retention
+    from jux_server.pruning import retention_of
     from jux_server.upkeep.retention import prune as prune_database
 
-    settings = configured.settings
-    default = Retention(settings["jux_server_retention_days"] or None, settings["jux_server_retention_runs"] or None)
+    default = retention_of(configured.settings)
     with configured.database(must_exist=True) as database:
         pruned = prune_database(database, default, dry_run=dry_run)
     if as_json:
@@ -50,7 +49,10 @@ def _lines(pruned: Pruned, *, dry_run: bool) -> list[str]:
     what = f"{plural(pruned.runs, 'report')} ({show_size(pruned.bytes)})"
     lines = [f"{'Would delete' if dry_run else 'Deleted'} {what}:"]
     lines += [f"  {name}: {plural(runs, 'report')}" for name, runs in sorted(pruned.by_project.items())]
-    return lines if dry_run else [*lines, f"The database is {show_size(pruned.freed_bytes)} smaller."]
+    if dry_run:
+        return lines
+    freed = f"The database is {show_size(pruned.freed_bytes)} smaller."
+    return [*lines, freed if pruned.freed_bytes else "Their space is left to the next reports."]
 
 
 @click.command("pin", context_settings=_cli.CONTEXT)
@@ -75,7 +77,7 @@ def _set_pinned(report: str, configured: Configured, as_json: bool, *, pinned: b
     from jux_server.upkeep.retention import set_pinned
 
     with configured.database(must_exist=True) as database:
-        found = set_pinned(database, report, pinned)
+        found = set_pinned(database, report, pinned=pinned)
     if as_json:
         _cli.show_json({"id": str(found.public_id), "canonical_hash": f"sha256:{found.hash.hex()}", "pinned": pinned})
     else:

@@ -68,6 +68,7 @@ def create(
     from jux_server.trust import create_key
 
     name = _words.name_of_key(name)
+    projects = tuple(_words.harmless(pattern, "--project") for pattern in projects)
     expires_at = None if expires is None else _words.time_to_come(expires, now())
     with configured.database() as database:
         token, made = create_key(database, name, scopes=scopes, projects=projects, expires_at=expires_at)

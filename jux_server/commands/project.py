@@ -61,7 +61,10 @@ def set_values(name: str, configured: Configured, as_json: bool, **given: Any) -
     """
     from jux_server.upkeep.projects import set_project
 
+    name = _words.harmless(name, "the name of the project")
     values = {field: value for field, value in given.items() if value is not None}
+    if "default_branch" in values:
+        values["default_branch"] = _words.harmless(values["default_branch"], "--default-branch")
     if not values:
         raise click.UsageError("nothing to set: give --accept, --keep-days, --keep-runs or --default-branch")
     with configured.database() as database:

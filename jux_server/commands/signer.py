@@ -42,6 +42,7 @@ def add(file: str, is_authority: bool, pattern: str, configured: Configured, as_
     from jux_server.trust import add_signer
     from pytest_jux.keys import load_certificates
 
+    pattern = _words.harmless(pattern, "--project")
     certificates = load_certificates(_cli.expand(file))
     kind = "authority" if is_authority else "certificate"
     added: list[SignerInfo] = []

@@ -195,7 +195,14 @@ _EXAMPLE = "Give postgresql://user@host/name, or the path of a SQLite file."
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # transactions begin when `_begin_sqlite` says so
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "cache_size = -16000"):
+    # The first one has a meaning for a new file only: pruning can give pages back without writing the whole file anew.
+    for pragma in (
+        "auto_vacuum = INCREMENTAL",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        "cache_size = -16000",
+    ):
         connection.execute(f"PRAGMA {pragma}")
 
 

@@ -284,9 +284,13 @@ def save(connection: sa.Connection, new: NewRun, numbers: TestNumbers | None = N
         "facts": json.dumps(new.facts, separators=(",", ":")),
         **contents.counts,
     }
-    run_id = connection.execute(_INSERT_RUN[connection.dialect.name], values).scalar()
-    if run_id is None:
-        return _add_to_existing(connection, project_id, new)
+    run_id = None
+    while run_id is None:
+        run_id = connection.execute(_INSERT_RUN[connection.dialect.name], values).scalar()
+        existing = None if run_id is not None else _add_to_existing(connection, project_id, new)
+        if existing is not None:
+            return existing
+        # else it was there, and has been pruned since
     _add_document(connection, run_id, document)
     if contents.suites:
         connection.execute(_INSERT_SUITE, [{"run_id": run_id, **suite} for suite in contents.suites])
@@ -319,9 +323,11 @@ def project_number(connection: sa.Connection, name: str, at: int) -> int:
     return int(number)
 
 
-def _add_to_existing(connection: sa.Connection, project_id: int, new: NewRun) -> Saved:
-    same = {"project": project_id, "content": new.hash}
-    run_id, public_id, state = connection.execute(_SAME_RUN, same).one()
+def _add_to_existing(connection: sa.Connection, project_id: int, new: NewRun) -> Saved | None:
+    found = connection.execute(_SAME_RUN, {"project": project_id, "content": new.hash}).one_or_none()
+    if found is None:
+        return None
+    run_id, public_id, state = found
     is_better = new.document.seal.state > state
     if is_better:
         _add_document(connection, run_id, new.document)

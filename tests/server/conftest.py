@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import itertools
 import shutil
-import sys
-import threading
-import time
 import warnings
-from contextlib import contextmanager
-from dataclasses import dataclass
 
-import psycopg
 import pytest
-import urllib3
-import uvicorn
+from servers import drop_database, make_database, running
 
-from jux_server.app import Choices, create_app
 from jux_server.store.database import open_database
 
 _numbers = itertools.count()
@@ -35,16 +27,6 @@ def postgres(tmp_path_factory):
     open_database(url.replace("/postgres?", "/jux_template?"), migrate=True).close()
     yield url
     server.cleanup()
-
-
-def make_database(url, name, template=None):
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"' + (f' TEMPLATE "{template}"' if template else ""))
-
-
-def drop_database(url, name):
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @pytest.fixture(scope="session")
@@ -76,40 +58,6 @@ def database(database_url):
     opened.close()
 
 
-@dataclass(frozen=True)
-class Running:
-    """A server that answers: `url` is such as `http://127.0.0.1:4711`."""
-
-    url: str
-    pool: urllib3.PoolManager
-
-    def get(self, path, **options):
-        return self.pool.request("GET", self.url + path, **options)
-
-    def post(self, path, body=b"", **options):
-        return self.pool.request("POST", self.url + path, body=body, **options)
-
-
-@contextmanager
-def running(database, choices=None, **options):
-    """Serve a database by a real uvicorn in a thread, on a free port of this machine, until the end of the block."""
-    config = uvicorn.Config(create_app(database, choices or Choices()), port=0, log_level="error", **options)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 30
-    while not server.started and thread.is_alive() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert server.started, "the server did not start"
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        with urllib3.PoolManager(retries=False, timeout=60) as pool:
-            yield Running(f"http://127.0.0.1:{port}", pool)
-    finally:
-        server.should_exit = True
-        thread.join(30)
-
-
 @pytest.fixture
 def server(database):
     """Return a running server with the usual choices: this machine needs no key, and every signature is accepted."""
@@ -121,6 +69,3 @@ def server(database):
 def _no_proxy(monkeypatch):
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-
-
-PYTHON = sys.executable

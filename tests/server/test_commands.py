@@ -16,7 +16,7 @@ from server.conftest import drop_database, make_database, running
 from jux_server.app import Choices
 from jux_server.cli import _EXTRA, command
 from jux_server.store.database import VERSION, open_database
-from jux_server.trust import SCOPES, authenticate, list_keys, list_signers
+from jux_server.trust import SCOPES, authenticate, create_key, list_keys, list_signers
 from pytest_jux.commands import _cli
 
 
@@ -270,7 +270,8 @@ def test_key_ends_after_a_span_of_time(here, database, span, hours):
         (["ci", "--expires=soon"], 64, "--expires: 'soon' is not a time such as 90d"),
         (["ci", "--expires=999999y"], 64, "--expires: '999999y' is not a time such as 90d"),
         (["ci", "--expires=2001-01-01"], 1, "the key would have expired already"),
-        (["ci", "--project="], 1, "a key needs the name or the pattern of a project"),
+        (["ci", "--project="], 64, "--project is empty, or has a control character in it"),
+        (["ci", "--project=a\u202eb"], 64, "--project is empty, or has a control character in it"),
     ],
 )
 def test_key_that_makes_no_sense_is_refused(refuses, database, arguments, code, complaint):
@@ -322,9 +323,9 @@ def test_key_that_is_not_there_cannot_be_revoked(refuses):
     assert "jux-server key list" in complaint
 
 
-def test_names_in_lists_are_harmless_on_a_terminal(here):
-    here("key", "create", "ci", "--project=a\u202eb")
-    assert "a\\u202eb" in here("key", "list")
+def test_names_in_lists_are_harmless_on_a_terminal(here, database):
+    create_key(database, "a\u202eb\x1b[31m")  # by another program
+    assert "a\\u202eb\\x1b[31m" in here("key", "list")
 
 
 # --- signers ---------------------------------------------------------------------------------------------------------
@@ -372,6 +373,12 @@ def test_signer_that_is_believed_already_is_no_success_but_the_others_are_added(
     assert "CN=two" in out
     assert "not added: CN=one is believed already for *" in err
     assert len(list_signers(database)) == 2
+
+
+def test_pattern_that_no_project_can_match_is_refused(refuses, make_signer):
+    code, said = refuses("signer", "add", make_signer("ci").cert_path, "--project=")
+    assert code == 64
+    assert "--project is empty" in said
 
 
 def test_file_that_is_no_certificate_is_refused(refuses, database, make_signer, place):

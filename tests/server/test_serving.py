@@ -456,7 +456,7 @@ def test_trailers_without_end_are_refused(place):
 
 def test_large_body_is_no_large_head(place):
     report = REPORT.replace(
-        b"/></testsuite>", b"><system-out>%s</system-out></testcase></testsuite>" % (b"x" * 300_000)
+        b"/></testsuite>", b"><system-out>%s</system-out></testcase></testsuite>" % (b"x" * 3_000_000)
     )
     assert len(report) > LARGEST_HEAD
     with serving(place) as served:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+from pathlib import Path
+
+import click
 import pytest
 
+from jux_server.cli import command
 from jux_server.settings import OPTIONS, load, places_of
 from jux_server.settings_database import database_url, shown_database, shown_setting
 from pytest_jux.config_sources import Layer
+from pytest_jux.config_values import value_of
 from pytest_jux.errors import ConfigError, FileProblem
 
 
@@ -280,3 +287,44 @@ def test_password_in_a_file_that_others_can_read_is_pointed_out(place, address, 
     place.user.chmod(0o644)
     kinds = [problem.kind for problem in place.load().warnings]
     assert kinds == (["exposed-secret"] if warned else [])
+
+
+# --- the documentation -----------------------------------------------------------------------------------------------
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "server.md"
+
+
+@pytest.mark.parametrize("name", list(OPTIONS))
+def test_page_about_the_server_has_every_setting_as_it_is(name):
+    option = OPTIONS[name]
+    (row,) = re.findall(rf"^\| `{option.short_name}` \| (.*) \|$", PAGE.read_text("utf-8"), re.MULTILINE)
+    kind, default, flag, variable, meaning = row.replace("\\|", ",").split(" | ")
+    assert kind.replace("`", "").split(" , ") == (list(option.choices) or [option.type])
+    assert (flag, variable, meaning) == (f"`{option.flag}`", f"`{option.variable}`", option.help)
+    given = value_of(option, default.strip(), Path(), None) if default.strip() else option.default
+    assert given == option.default
+
+
+def test_settings_on_the_page_are_all_there_are():
+    rows = re.findall(r"^\| `(\w+)` \|.*`JUX_SERVER_", PAGE.read_text("utf-8"), re.MULTILINE)
+    assert rows == [option.short_name for option in OPTIONS.values()]
+
+
+def test_example_of_a_file_on_the_page_can_be_read(place):
+    (example,) = re.findall(r"```ini\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    place.user.write_text(example)
+    settings = place.load()
+    assert settings["jux_server_trusted_proxies"] == ("10.0.0.0/8",)
+    assert not settings.warnings
+
+
+@pytest.mark.parametrize("line", sorted(set(re.findall(r"`(jux-server [a-z][^`]*)`", PAGE.read_text("utf-8")))))
+def test_every_command_on_the_page_can_be_parsed(line):
+    context = None
+    current, arguments = command, shlex.split(line)[1:]
+    while True:
+        context = current.make_context(current.name, arguments, parent=context, resilient_parsing=False)
+        if not isinstance(current, click.Group):
+            break
+        _, current, arguments = current.resolve_command(context, [*context._protected_args, *context.args])
+    assert current.name in line
