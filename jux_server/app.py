@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import anyio
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from jux_server import __version__
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 
 
 _FOREVER = Retention()
+
+
+_log = logging.getLogger("uvicorn.error")  # where the server's own messages go
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,8 @@ def create_app(database: Database, choices: Choices | None = None) -> FastAPI:
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _wrong_parameters)
+    app.add_exception_handler(OperationalError, _no_database)
+    app.add_exception_handler(Exception, _broken)
     for router in ROUTERS:
         app.include_router(router)
     observe(app)
@@ -87,6 +94,19 @@ async def _http_exception(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - as above
     status = HTTPStatus(error.status_code)
     return Problem(status, status.phrase, headers=error.headers).answer()
+
+
+async def _no_database(_request: Request, error: Exception) -> JSONResponse:
+    _log.error("the database does not answer: %s", type(error).__name__)
+    reason = "the database does not answer; nothing was stored"
+    headers = {"Retry-After": "5"}
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "Database not available", reason, headers=headers).answer()
+
+
+async def _broken(_request: Request, _error: Exception) -> JSONResponse:
+    """Answer after an error of our own, whose traceback the server logs."""
+    reason = "the server has made a mistake; its log says which"
+    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error", reason).answer()
 
 
 async def _wrong_parameters(_request: Request, error: Exception) -> JSONResponse:

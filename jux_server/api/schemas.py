@@ -405,6 +405,6 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Problem, "description": _MEANINGS[status]} for status in statuses}
 
 
-READS = errors(400, 401, 403, 404, 429)
-LISTS = errors(400, 401, 403, 429)
-RECEIVES = errors(400, 401, 403, 408, 413, 415, 429)
+READS = errors(400, 401, 403, 404, 429, 503)
+LISTS = errors(400, 401, 403, 429, 503)
+RECEIVES = errors(400, 401, 403, 408, 413, 415, 429, 503)

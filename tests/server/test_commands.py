@@ -11,7 +11,7 @@ import sys
 
 import pytest
 import sqlalchemy as sa
-from server.conftest import drop_database, make_database, running
+from servers import drop_database, make_database, running
 
 from jux_server.app import Choices
 from jux_server.cli import _EXTRA, command

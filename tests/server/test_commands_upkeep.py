@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 import pytest
 import sqlalchemy as sa
-from server.conftest import drop_database, make_database, running
+from servers import drop_database, make_database, running
 
 from jux_server.app import Choices
 from jux_server.cli import command

@@ -12,6 +12,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import urllib3
-from server.conftest import PYTHON, drop_database, make_database, running
+from servers import drop_database, make_database, running
 
 from jux_server.app import Choices
 from jux_server.serving import CannotListen, address_of, choices_of, listening
@@ -47,7 +48,7 @@ def place(tmp_path, clean_environment):
 def command(place, *arguments, **variables):
     environ = {**os.environ, "HOME": str(place), **variables}
     options = {"cwd": place, "env": environ, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([PYTHON, "-m", "jux_server", *arguments], **options)
+    return subprocess.Popen([sys.executable, "-m", "jux_server", *arguments], **options)
 
 
 @dataclass
@@ -128,7 +129,7 @@ def test_what_it_prints_publishes_a_first_report(place):
     with serving(place) as served:
         line = re.search(r"jux-publish .*", served.said)[0]
         _, *arguments = shlex.split(line)
-        publish = [PYTHON, "-c", "from pytest_jux.commands.publish import main; main()", *arguments]
+        publish = [sys.executable, "-c", "from pytest_jux.commands.publish import main; main()", *arguments]
         environ = {**os.environ, "HOME": str(place)}
         options = {"cwd": place, "env": environ, "capture_output": True, "text": True, "timeout": PATIENCE}
         done = subprocess.run(publish, check=False, **options)
