@@ -13,7 +13,8 @@ import anyio
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from jux_server import __version__
@@ -76,7 +77,8 @@ def create_app(database: Database, choices: Choices | None = None) -> FastAPI:
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _wrong_parameters)
-    app.add_exception_handler(OperationalError, _no_database)
+    for error in (OperationalError, InterfaceError, PoolTimeout):
+        app.add_exception_handler(error, _no_database)
     app.add_exception_handler(Exception, _broken)
     for router in ROUTERS:
         app.include_router(router)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _RATE = re.compile(r"[1-9]\d{0,8}\s*(/|per)\s*([1-9]\d{0,4}\s*)?(second|minute|hour|day)s?")
 _HOST = re.compile(r"[A-Za-z0-9._:%-]{1,253}")
+_LEAST, _MOST = 1_000, 1_000_000_000  # bytes of the largest report
 _KINDS = ("sqlite", "postgresql", "postgres", "postgresql+psycopg")
 
 
@@ -26,6 +27,10 @@ def _rate(value: str) -> str:
 def _host(value: str) -> str:
     expected = "expected: an address or the name of this machine, without http:// and port"
     return "" if _HOST.fullmatch(value) and value.count(":") != 1 else f"has invalid value {value!r} ({expected})"
+
+
+def _size(value: int) -> str:
+    return "" if _LEAST <= value <= _MOST else f"has invalid value {value} (expected: a size from 1 kB to 1 GB)"
 
 
 def _base_url(value: str) -> str:
@@ -73,6 +78,7 @@ def _database(value: Secret) -> str:
 CHECKS: Mapping[str, Callable[[Any], str]] = {
     "host": _host,
     "database": _database,
+    "max_report_size": _size,
     "rate_limit": _rate,
     "base_url": _base_url,
     "trusted_proxies": _proxies,

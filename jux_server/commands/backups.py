@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from jux_server.commands import Configured, json_option, settings_options
 from jux_server.errors import Refused
 from pytest_jux.commands import _cli, _completion
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from jux_server.store.database import Database
 
 
 @click.command("backup", context_settings=_cli.CONTEXT)
@@ -29,13 +36,22 @@ def backup(file: str, configured: Configured, as_json: bool) -> None:
 
     target = _cli.expand(file)
     with configured.database(must_exist=True) as database:
-        if database.is_sqlite and target.exists() and target.samefile(database.name):
-            raise Refused(f"{target} is the database itself", "Name another file for the backup.")
+        _check_target(target, database)
         made = back_up(database, target)
     if as_json:
         _cli.show_json({"file": str(made.path), "size": made.size, "rows": dict(made.rows)})
     else:
         _cli.show(f"{made.path}: {plural(made.rows['run'], 'report')}, {show_size(made.size)}, checked")
+
+
+def _check_target(target: Path, database: Database) -> None:
+    """Refuse what a backup must not take the place of: directories, devices (/dev/null!), and the database itself."""
+    if not target.exists():
+        return
+    if not target.is_file():
+        raise Refused(f"{target} is there, and is no file", "Name a file for the backup.")
+    if database.is_sqlite and target.samefile(database.name):
+        raise Refused(f"{target} is the database itself", "Name another file for the backup.")
 
 
 @click.command("restore", context_settings=_cli.CONTEXT)

@@ -77,7 +77,8 @@ def create(
         return
     click.echo(token)
     _cli.say(f"API key {made.name}: may {' and '.join(made.scopes)}, projects {', '.join(made.projects)}")
-    _cli.say(f"It ends {_words.shown(made.expires_at)}. Keep it now: it is not shown again.")
+    end = "It does not expire" if made.expires_at is None else f"It expires on {_words.shown(made.expires_at)}"
+    _cli.say(f"{end}. Keep it now: it is not shown again.")
 
 
 @click.command("list", context_settings=_cli.CONTEXT)

@@ -130,6 +130,8 @@ def _prepare(database: Database, *, migrate: bool) -> None:
     if version > VERSION:
         reason = f"it is of a newer version of this server (schema {version}, and this one knows {VERSION})"
         raise DatabaseUnusable(database.name, reason, "Upgrade pytest-jux on this machine.")
+    if not migrate and not version:
+        raise DatabaseUnusable(database.name, "it has no tables yet", "Make them: jux-server migrate")
     if not migrate:
         raise DatabaseOutdated(database.name)
     upgrade(database)
@@ -195,14 +197,11 @@ _EXAMPLE = "Give postgresql://user@host/name, or the path of a SQLite file."
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # transactions begin when `_begin_sqlite` says so
-    # The first one has a meaning for a new file only: pruning can give pages back without writing the whole file anew.
-    for pragma in (
-        "auto_vacuum = INCREMENTAL",
-        "journal_mode = WAL",
-        "synchronous = FULL",
-        "foreign_keys = ON",
-        "cache_size = -16000",
-    ):
+    if (
+        connection.execute("PRAGMA page_count").fetchone()[0] == 0
+    ):  # of an empty file only: it takes the lock of a writer
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # so that pruning can give pages back one by one
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "cache_size = -16000"):
         connection.execute(f"PRAGMA {pragma}")
 
 

@@ -63,8 +63,10 @@ def back_up(database: Database, target: Path) -> BackedUp:
 
     Raises:
         FileProblem: the file cannot be written.
+        Refused: there is something of that name that is no file, or it is the database itself.
     """
     target = target.absolute()
+    _check_target(database, target)
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     except OSError as error:
@@ -113,6 +115,17 @@ def restore(database: Database, source: Path, *, force: bool = False) -> BackedU
     except OSError as error:
         raise FileProblem(source, "read", reason_of(error)) from None
     return BackedUp(source, source.stat().st_size, rows)
+
+
+def _check_target(database: Database, target: Path) -> None:
+    """Refuse to put a file in the place of a device, a directory or the database."""
+    try:
+        if target.exists() and not target.is_file():
+            raise Refused(f"{target} is there already, and no file", "Name another file.")
+        if database.is_sqlite and target.exists() and target.samefile(database.name):
+            raise Refused(f"{target} is the database itself", "Name another file.")
+    except OSError as error:
+        raise FileProblem(target, "write", reason_of(error)) from None
 
 
 def _write(database: Database, file: Any) -> dict[str, int]:  # noqa: ANN401 - what zipfile takes

@@ -12,6 +12,7 @@ from jux_server.intake import ACCEPT
 from jux_server.store.database import now
 from jux_server.store.saving import project_number
 from jux_server.store.schema import project, run
+from pytest_jux.text import visible
 
 if TYPE_CHECKING:
     from typing import Any, Literal
@@ -83,6 +84,8 @@ def set_project(
     values = {field: value for field, value in given.items() if value is not UNSET}
     if not name.strip() or len(name) > _LONGEST_NAME:
         raise Refused(f"a project's name has 1 to {_LONGEST_NAME} characters")
+    if name != visible(name.strip()):  # no report could ever be of such a project
+        raise Refused(f"{visible(name)!r} is no project's name: it has blanks around it, or control characters")
     if values.get("accept") not in {None, *ACCEPT}:
         raise Refused(f"a project accepts {', '.join(ACCEPT)}, not {values['accept']!r}")
     for field in ("keep_days", "keep_runs"):

@@ -155,7 +155,12 @@ def _give_back(database: Database) -> None:
         while free >= _PAGES:
             driver.executescript(f"PRAGMA incremental_vacuum({_PAGES})")
             free = driver.execute("PRAGMA freelist_count").fetchone()[0]
-        driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        # Without waiting for readers, because writers would have to wait as long; what is left, the next one does.
+        driver.execute("PRAGMA busy_timeout = 200")
+        try:
+            driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        finally:
+            driver.execute("PRAGMA busy_timeout = 60000")
 
 
 def size_of(database: Database) -> int:

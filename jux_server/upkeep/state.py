@@ -36,6 +36,7 @@ class ServerState(NamedTuple):
 
 def server_state(database: Database) -> ServerState:
     """Return how much a database holds, and what upkeep did last."""
+    size = size_of(database)
     with database.read() as connection:
         rows = {
             table.name: int(connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
@@ -43,4 +44,4 @@ def server_state(database: Database) -> ServerState:
         }
         # Cases are counted by their runs: the results themselves are packed.
         cases = connection.execute(sa.select(sa.func.coalesce(sa.func.sum(schema.run.c.tests), 0))).scalar_one()
-        return ServerState(size_of(database), {**rows, "result": int(cases)}, last_results(connection))
+        return ServerState(size, {**rows, "result": int(cases)}, last_results(connection))

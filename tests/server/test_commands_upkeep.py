@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
 import time
@@ -276,6 +277,17 @@ def test_backup_where_nothing_can_be_written_is_said(refuses, tmp_path):
     code, said = refuses("backup", tmp_path / "nowhere/jux.zip")
     assert code == 1
     assert "nowhere/jux.zip: no such file or directory" in said
+
+
+@pytest.mark.parametrize("what", ["directory", "pipe"])
+def test_backup_does_not_replace_what_is_no_file(refuses, tmp_path, what):
+    target = tmp_path / what
+    target.mkdir() if what == "directory" else os.mkfifo(target)
+    before = target.stat()
+    code, said = refuses("backup", target)
+    assert code == 1
+    assert f"{what} is there, and is no file" in said
+    assert target.stat().st_mode == before.st_mode
 
 
 def test_backup_does_not_replace_the_database_itself(run, tmp_path):

@@ -131,6 +131,8 @@ def test_long_names_in_a_file_mean_the_same(place):
         ("[jux-server]\ndatabase = mysql://x/y\n", r"server:2: jux_server_database is for another kind of database"),
         ("[jux-server]\ndatabase = postgresql://h\n", r"server:2: jux_server_database names no database"),
         ("[jux-server]\ndatabase = sqlite://\n", r"server:2: jux_server_database names no file"),
+        ("[jux-server]\nmax_report_size = 0\n", r"server:2: jux_server_max_report_size .* from 1 kB to 1 GB"),
+        ("[jux-server]\nmax_report_size = 2 GB\n", r"server:2: jux_server_max_report_size .* from 1 kB to 1 GB"),
         ("[jux-server]\nworkers = 0\n", r"server:2: jux_server_workers has invalid value '0'"),
     ],
 )
