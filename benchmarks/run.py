@@ -20,6 +20,7 @@ import memory
 import publishing
 import reports
 import results
+import serving
 import stores
 from environments import CouldNotMeasure
 from measure import Comparison, Contender, compare, in_process, process
@@ -40,7 +41,7 @@ def main() -> int:
     found = Results(quick=quick)
     with tempfile.TemporaryDirectory(prefix="jux-bench-") as name:
         bench = Bench(Path(name), found, quick=quick)
-        for step in (bench.start_up, bench.publishing, bench.storing, bench.reports):
+        for step in (bench.start_up, bench.publishing, bench.storing, bench.serving, bench.reports):
             try:
                 step()
             except CouldNotMeasure as error:
@@ -121,6 +122,10 @@ class Bench:
         _say("storing reports of 1 MB")
         with tempfile.TemporaryDirectory(prefix=".bench-", dir=environments.ROOT) as name:
             self.found.costs.append(stores.storing_cost(Path(name) / "disk", quick=self.quick))
+
+    def serving(self) -> None:
+        """What the server costs: taking reports in, space, answers with a million results, reading under load."""
+        self.found.costs += serving.costs(quick=self.quick, say=_say)
 
     def reports(self) -> None:
         """Time and memory of signing and verifying reports of every shape and size."""

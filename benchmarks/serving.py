@@ -6,16 +6,24 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median, quantiles
 from typing import TYPE_CHECKING
 
+import urllib3
 from measure import compare, in_process
 from stores import Cost
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+from served_processes import served
+from servers import Running, running
 
 from jux_server.api.access import HERE
 from jux_server.intake import Created, Intake
@@ -37,6 +45,8 @@ FLOOR = "parse + verify + compress"
 INTAKE_TARGET = 2.5  # times the floor
 DISK_TARGET = 25.0  # KB for each stored report of 400 cases
 MEMORY_TARGET = 1.0  # GB for a report of 100,000 cases
+ANSWER_TARGET = 0.05  # seconds, at the median
+LOAD_TARGET = 5.0  # times the idle server
 LINEAR_TARGET = 1.2  # times the cost of each case in a report of 10,000
 _CASES = 400
 
@@ -100,6 +110,7 @@ def costs(*, quick: bool, say: Callable[[str], None]) -> Iterator[Cost]:
                 DISK_TARGET,
                 (_size(database) - before) / count / 1000,
             )
+            yield from _answers(kind, database, quick=quick, say=say)
     say("a report of 100,000 cases")
     yield from _large()
 
@@ -128,6 +139,115 @@ def _intake(kind: str, database: Database, certificate: x509.Certificate, signed
         FLOOR,
         INTAKE_TARGET if kind == "SQLite" else None,
         found["intake"],
+    )
+
+
+def _answers(kind: str, database: Database, *, quick: bool, say: Callable[[str], None]) -> Iterator[Cost]:
+    """Ask a server that has a million results, idle and while many clients post to it."""
+    runs = 250 if quick else 2_500
+    say(f"filling {kind} with {runs * _CASES:,} results")
+    intake = Intake(database)
+    for run in range(runs):
+        intake.receive(make_run(run), HERE)
+    if not database.is_sqlite:
+        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("VACUUM ANALYZE")
+    with running(database) as server:
+        newest = server.get("/api/v1/reports?limit=1").json()["reports"][0]["id"]
+        test = server.get("/api/v1/tests?project=large&q=number_40[&limit=1").json()["tests"][0]["id"]
+        for what, path in {
+            "the list of reports": "/api/v1/reports?project=large",
+            "a report": f"/api/v1/reports/{newest}",
+            "a page of its cases": f"/api/v1/reports/{newest}/cases",
+            "the history of a test": f"/api/v1/tests/{test}/history",
+            "the flaky tests": "/api/v1/flaky?project=large",
+            "the slowest tests": "/api/v1/slowest?project=large",
+            "a search in test names": "/api/v1/reports?q=number_399",
+        }.items():
+            yield Cost(
+                f"{what} with {runs * _CASES:,} results, {kind}", "", ANSWER_TARGET, median(_times(server, path, 31))
+            )
+    say(f"reading while 32 clients post, {kind}")
+    yield from _under_load(kind, database, quick=quick)
+
+
+def make_run(run: int) -> bytes:
+    """Return one of many runs of a project with three branches, some failures and some flaky tests."""
+    chance = random.Random(run)  # noqa: S311 - for figures, not for secrets
+    rows = []
+    for number in range(_CASES):
+        fails = (number % 40 == 0 and chance.random() < 0.3) or (number % 97 == 5 and run % 50 < 10)
+        problem = '<failure message="assert 1 == 2">one line\nof a trace</failure>' if fails else ""
+        name = f'classname="tests.unit.test_module_{number // 20}" name="test_behaviour_number_{number}[param]"'
+        rows.append(f'<testcase {name} time="{chance.random():.3f}">{problem}</testcase>')
+    facts = {"project": "large", "git:branch": f"branch-{run % 3}", "git:commit": f"{run // 2:040x}"}
+    properties = "".join(f'<property name="{name}" value="{value}"/>' for name, value in facts.items())
+    head = f'<testsuite name="pytest" tests="{_CASES}" hostname="build-{run}"><properties>{properties}</properties>'
+    return f"{head}{''.join(rows)}</testsuite>".encode()
+
+
+def _times(server: Running, path: str, count: int) -> list[float]:
+    found = []
+    for _ in range(count):
+        start = time.perf_counter()
+        answer = server.get(path)
+        found.append(time.perf_counter() - start)
+        assert answer.status == 200, answer.data
+    return found
+
+
+_POST = """
+import sys, threading
+sys.path.insert(0, {here!r})
+import urllib3
+from serving import make_report
+pool = urllib3.PoolManager(maxsize=32, retries=False)
+print("ready", flush=True)
+def post(client):
+    for turn in range(10_000):
+        body = make_report(400, 10_000_000 + client * 10_000 + turn)
+        answer = pool.request("POST", {url!r}, body=body, headers={{"Content-Type": "application/xml"}})
+        assert answer.status == 201, answer.data
+for client in range(32):
+    threading.Thread(target=post, args=(client,), daemon=True).start()
+sys.stdin.read()
+"""
+
+
+def _under_load(kind: str, database: Database, *, quick: bool) -> Iterator[Cost]:
+    """Compare the 95th percentile of the list's time under load with that of an idle server, in one process."""
+    count = 60 if quick else 300
+    url = str(database.engine.url.render_as_string(hide_password=False))
+    workers = 1 if database.is_sqlite else 4
+    with (
+        tempfile.TemporaryDirectory(prefix="jux-bench-server-") as name,
+        served(url, Path(name), workers=workers) as address,
+        urllib3.PoolManager() as pool,
+    ):
+        server = Running(address, pool)
+        idle = quantiles(_times(server, "/api/v1/reports?project=large", count), n=20)[-1]
+        script = _POST.format(here=str(Path(__file__).parent), url=f"{address}/api/v1/junit/submit")
+        with subprocess.Popen(
+            [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as posting:
+            assert posting.stdout
+            posting.stdout.readline()
+            time.sleep(2)
+            before = server.get("/api/v1/test_runs?project=shop").json()["pagination"]["total_count"]
+            start = time.perf_counter()
+            busy = quantiles(_times(server, "/api/v1/reports?project=large", count), n=20)[-1]
+            seconds = time.perf_counter() - start
+            after = server.get("/api/v1/test_runs?project=shop").json()["pagination"]["total_count"]
+            posting.kill()
+    processes = "one process" if database.is_sqlite else "four processes"
+    yield Cost(
+        f"95th percentile of the list while 32 clients post to {processes}, {kind}", "idle", LOAD_TARGET, busy / idle
+    )
+    yield Cost(
+        f"reports taken in each second meanwhile, {kind} (the clients take part of the two processors)",
+        "",
+        None,
+        (after - before) / seconds,
     )
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SIZES = (1_000, 100_000)
 _MEGABYTE = 1 << 20
+_SHORT = 0.1  # seconds; of less, more digits are worth showing
 _CASE = b'<testcase classname="suite.test_module" name="test_%06d" time="0.001"/>'
 
 
@@ -39,7 +40,9 @@ class Cost:
 
     def __str__(self) -> str:
         unit = "" if self.baseline else " s"
-        return f"{self.figure:.2f}{unit}" if isinstance(self.figure, float) else str(self.figure)
+        if not isinstance(self.figure, float):
+            return str(self.figure)
+        return f"{self.figure:.{2 if self.figure >= _SHORT else 4}f}{unit}"
 
 
 def make_store(directory: Path, reports: int) -> Path:

@@ -5,12 +5,20 @@ Exits with 0 only if everything that it shows held.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "demo-output"
@@ -20,6 +28,7 @@ KEY = OUTPUT / "keys" / "signing_key.pem"
 CERTIFICATE = KEY.with_suffix(".crt")
 REPORT = OUTPUT / "report.xml"
 TAMPERED = OUTPUT / "tampered.xml"
+DATABASE = OUTPUT / "jux-server.db"
 
 BREAK_ONE_FUNCTION = '''\
 """toolz is sound, so one function is broken on purpose here: a demonstration needs a failure to hide."""
@@ -40,15 +49,56 @@ def heading(text: str) -> None:
 
 def run(*command: str | Path, expect: int) -> None:
     """Show a command and run it; a wrong exit code is a failure of the demonstration."""
-    shown = [os.path.relpath(word, ROOT) if isinstance(word, Path) else word for word in command]
-    print("$", " ".join(shown), flush=True)
-    # Neither the developer's own configuration nor a colour setting may change what is shown.
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("JUX_", "PYTEST_"))}
-    environ["HOME"] = str(OUTPUT / "home")
-    environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environ.get("PATH", "")])
-    code = subprocess.run(shown, check=False, cwd=ROOT, env=environ).returncode
+    shown = show(*command)
+    code = subprocess.run(shown, check=False, cwd=ROOT, env=environment()).returncode
     if code != expect:
         failures.append(f"{shown[0]} exited with {code} instead of {expect}")
+
+
+def show(*command: str | Path) -> list[str]:
+    """Print a command as it is run, and return its words."""
+    shown = [os.path.relpath(word, ROOT) if isinstance(word, Path) else word for word in command]
+    print("$", " ".join(shown), flush=True)
+    return shown
+
+
+def environment() -> dict[str, str]:
+    """Neither the developer's own configuration nor a proxy or colour setting may change what is shown."""
+    ours = ("JUX_", "PYTEST_", "XDG_")
+    environ = {name: value for name, value in os.environ.items() if not name.upper().startswith(ours)}
+    environ["HOME"] = str(OUTPUT / "home")
+    environ["NO_PROXY"] = "127.0.0.1"
+    environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environ.get("PATH", "")])
+    return environ
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """Start the Jux API server on a free port, give its address, and stop it at the end."""
+    words = show("jux-server", "serve", "--port", "0", "--database", DATABASE)
+    with (OUTPUT / "server.log").open("w") as log:
+        process = subprocess.Popen(words, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=log, text=True)
+    output = process.stdout
+    line = output.readline() if output else ""
+    print(line, end="", flush=True)
+    found = re.search(r"http://[\w.:\[\]]+", line)
+    try:
+        check("The server listens", holds=found is not None)
+        yield found[0] if found else "http://127.0.0.1:1"
+    finally:
+        process.send_signal(signal.SIGINT)
+        check("The server stopped as it should", holds=process.wait(60) == 0)
+        if output:
+            output.close()
+
+
+def ask(url: str, name: str) -> list[dict[str, Any]]:
+    """Show a question to the server, and return the list of that name in its answer."""
+    print("$ curl", url, flush=True)
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with direct.open(url, timeout=30) as answer:
+        found: list[dict[str, Any]] = json.load(answer)[name]
+    return found
 
 
 def check(what: str, *, holds: bool) -> None:
@@ -121,7 +171,33 @@ def main() -> int:
     print("(one character of the stored file is changed)")
     run("jux-cache", "verify", "--storage-path", STORE, expect=1)
     stored[0].write_bytes(original)
+    serve()
     return finish()
+
+
+def serve() -> None:
+    """Publish the report to a server, and ask for it."""
+    heading("8. Start a server, and tell it whose signatures to trust")
+    with server() as url:
+        run("jux-server", "signer", "add", CERTIFICATE, "--database", DATABASE, expect=0)
+
+        heading("9. Publish the report")
+        api = ("--api-url", f"{url}/api/v1/reports")
+        run("jux-publish", REPORT, *api, expect=0)
+        print("(the same again: the server has it, which is exit code 2)")
+        run("jux-publish", REPORT, *api, expect=2)
+        print("(jux-publish itself does not send a report whose signature is broken)")
+        run("jux-publish", TAMPERED, *api, expect=1)
+
+        heading("10. Ask the server")
+        reports = ask(f"{url}/api/v1/reports?state=trusted", "reports")
+        check("The server has one report", holds=len(reports) == 1)
+        if reports:
+            names = ("project", "status", "tests", "failures", "signature_state", "signer", "canonical_hash")
+            print("\n".join(f"  {name}: {reports[0][name]}" for name in names))
+            failed = ask(f"{url}/api/v1/reports/{reports[0]['id']}/cases?status=failed", "cases")
+            print("\n".join(f"  {case['classname']}.{case['name']}: {case['message']}" for case in failed))
+            check("It knows which test failed", holds=len(failed) == reports[0]["failures"] > 0)
 
 
 def finish() -> int:
@@ -129,7 +205,7 @@ def finish() -> int:
     if failures:
         print("\nThe demonstration failed:", *failures, sep="\n  - ")
         return 1
-    print("\nEverything held: the report is signed, stored and verified, and the changed copy is found out.")
+    print("\nEverything held: the report is signed, stored, verified and published, and the changed copy is found out.")
     return 0
 
 

@@ -32,7 +32,7 @@ def main() -> None:
     """Lock the development, demo and interop requirements."""
     lock([ROOT / "pyproject.toml", REQUIREMENTS / "dev.in"], REQUIREMENTS / "dev.txt", "--extra", "server")
     lock([REQUIREMENTS / "demo.in"], REQUIREMENTS / "demo.txt")
-    for source in sorted((REQUIREMENTS / "interop").glob("pytest-*.in")):
+    for source in sorted((REQUIREMENTS / "interop").glob("p*-*.in")):
         lock([source], source.with_suffix(".txt"))
 
 

@@ -115,6 +115,25 @@ class Environment:
         _uv("pip", "install", "--quiet", "--python", str(self.program("python")), *arguments)
 
 
+@contextlib.contextmanager
+def published_client() -> Iterator[Path]:
+    """Give the programs of the published tool of the same name, unchanged, in an environment of its own."""
+    requirements = ROOT / "requirements" / "interop" / "published-client.txt"
+    path = CACHE / "published-client"
+    marker = path / "jux-interop.txt"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "published-client.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        wanted = _sha256(requirements)
+        if not marker.is_file() or marker.read_text() != wanted:
+            shutil.rmtree(path, ignore_errors=True)
+            _uv("venv", "--quiet", "--no-project", "--python", sys.executable, str(path))
+            install = ("--quiet", "--python", str(path / "bin" / "python"), "--require-hashes")
+            _uv("pip", "install", *install, "--requirement", str(requirements))
+            marker.write_text(wanted)
+    yield path / "bin"
+
+
 ENVIRONMENTS = tuple(Environment(python, version) for python in PYTHONS for version in PYTESTS)
 
 
