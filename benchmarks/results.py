@@ -113,7 +113,7 @@ def _targets(found: Results) -> str:
         else:
             rows.append([what, f"≤ {target}", f"{comparison.ratio:.3f}", "", _verdict(comparison.ratio, target)])
     rows += [
-        [_named(cost), f"≤ {cost.target:.3g}", f"{cost.value:.2f}", "", _verdict(cost.value, cost.target)]
+        [_named(cost), f"≤ {cost.target:.3g}", f"{cost.value:.3g}", "", _verdict(cost.value, cost.target)]
         for cost in found.costs
         if cost.target is not None
     ]
@@ -121,7 +121,7 @@ def _targets(found: Results) -> str:
 
 
 def _named(cost: Cost) -> str:
-    return f"{cost.what}, times {cost.baseline}" if cost.baseline else f"{cost.what}, seconds"
+    return f"{cost.what}, times {cost.baseline}" if cost.baseline else f"{cost.what}, {cost.unit}"
 
 
 def _worst(what: str, target: float, cells: list[Cell], value: Callable[[Cell], float]) -> list[str]:

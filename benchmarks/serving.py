@@ -109,6 +109,7 @@ def costs(*, quick: bool, say: Callable[[str], None]) -> Iterator[Cost]:
                 "",
                 DISK_TARGET,
                 (_size(database) - before) / count / 1000,
+                "KB",
             )
             yield from _answers(kind, database, quick=quick, say=say)
     say("a report of 100,000 cases")
@@ -248,6 +249,7 @@ def _under_load(kind: str, database: Database, *, quick: bool) -> Iterator[Cost]
         "",
         None,
         (after - before) / seconds,
+        "per second",
     )
 
 
@@ -279,7 +281,7 @@ def _large() -> Iterator[Cost]:
         seconds[cases], peaks[cases] = float(spent) / cases, int(peak)
     ratio = seconds[100_000] / seconds[10_000]
     yield Cost("CPU of each case in a report of 100,000, against one of 10,000", "10,000 cases", LINEAR_TARGET, ratio)
-    yield Cost("memory (GB) of the process that takes 100,000 cases in", "", MEMORY_TARGET, peaks[100_000] / 1e6)
+    yield Cost("memory of the process that takes 100,000 cases in", "", MEMORY_TARGET, peaks[100_000] / 1e6, "GB")
 
 
 def _size(database: Database) -> int:

@@ -26,12 +26,13 @@ _CASE = b'<testcase classname="suite.test_module" name="test_%06d" time="0.001"/
 
 @dataclass(frozen=True)
 class Cost:
-    """One figure beside its target: a ratio to a baseline, or seconds where `baseline` is ""; None is no target."""
+    """One figure beside its target: a ratio to a baseline, or of `unit` where `baseline` is ""; None is no target."""
 
     what: str
     baseline: str
     target: float | None
     figure: Comparison | float
+    unit: str = "s"
 
     @property
     def value(self) -> float:
@@ -39,7 +40,7 @@ class Cost:
         return self.figure if isinstance(self.figure, float) else self.figure.ratio
 
     def __str__(self) -> str:
-        unit = "" if self.baseline else " s"
+        unit = "" if self.baseline else f" {self.unit}"
         if not isinstance(self.figure, float):
             return str(self.figure)
         return f"{self.figure:.{2 if self.figure >= _SHORT else 4}f}{unit}"
