@@ -283,9 +283,7 @@ def _sources(
     return Sources(places, source or PytestSource(), command_line or {}, spelled, enabling)
 
 
-def merge(
-    option: Option, entries: Iterable[Entry], places: Places
-) -> tuple[Setting, list[ConfigError], list[Problem]]:
+def merge(option: Option, entries: Iterable[Entry], places: Places) -> tuple[Setting, list[ConfigError], list[Problem]]:
     """Let the last of an option's entries win; give with it the errors in what counts, and those in what it shadows."""
     settings = [Setting(option, option.default)]
     wrong: list[tuple[Origin, str]] = []
