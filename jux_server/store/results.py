@@ -27,6 +27,7 @@ BLOCK = 256
 SLOWEST = 50  # tests of each run that are remembered as its slowest
 _LEVEL = 1
 _PORTION = 900  # parameters of one statement
+_FEW = 16  # blocks that are looked at before it is known whether more are needed
 _MODULUS = 1 << 32
 
 
@@ -120,6 +121,24 @@ def results_of_tests(connection: sa.Connection, test_ids: Collection[int], run_i
             chosen = columns.where(table.block.in_(portion), table.run_id.in_(runs))
             for block, run_id, content in connection.execute(chosen):
                 yield from _entries(block, run_id, unpack(content), wanted[block])
+
+
+def runs_with_tests(connection: sa.Connection, test_ids: Collection[int], run_ids: Sequence[int]) -> set[int]:
+    """Return those of the runs that have a result of any of the tests; no more is unpacked than that takes."""
+    wanted: dict[int, set[int]] = {}
+    for test_id in test_ids:
+        wanted.setdefault(test_id // BLOCK, set()).add(test_id % BLOCK)
+    table = schema.results.c
+    columns = sa.select(table.block, table.run_id, table.content)
+    found: set[int] = set()
+    blocks = list(wanted)
+    for start in range(0, len(blocks), _FEW):
+        missing = [run_id for run_id in run_ids if run_id not in found]
+        chosen = columns.where(table.block.in_(blocks[start : start + _FEW]), table.run_id.in_(missing))
+        for block, run_id, content in connection.execute(chosen) if missing else ():
+            if run_id not in found and not wanted[block].isdisjoint(unpack(content).offsets):
+                found.add(run_id)
+    return found
 
 
 def _entries(block: int, run_id: int, entries: Block, wanted: set[int]) -> Iterator[Found]:

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 _FORMAT = "jux-server backup 1"
 _MANIFEST = "manifest.json"
-_AT_ONCE = 500  # rows
 _PIECE = 1 << 20  # bytes
 
 
@@ -108,7 +107,7 @@ def restore(database: Database, source: Path, *, force: bool = False) -> BackedU
             for table in reversed(schema.metadata.sorted_tables):
                 connection.execute(sa.delete(table))
             for table in schema.metadata.sorted_tables:
-                for portion in _portions(_read(archive, table, source)):
+                for portion in _portions(_read(archive, table, source), _rows_at_once(table)):
                     connection.execute(sa.insert(table), portion)
             if not database.is_sqlite:
                 _set_sequences(connection)
@@ -145,7 +144,7 @@ def _write_table(connection: sa.Connection, archive: zipfile.ZipFile, table: sa.
     digest, count = hashlib.sha256(), 0
     query = sa.select(table).order_by(*table.primary_key.columns)
     with archive.open(f"{table.name}.jsonl", "w", force_zip64=True) as stream:
-        for row in connection.execution_options(yield_per=_AT_ONCE).execute(query):
+        for row in connection.execution_options(yield_per=_rows_at_once(table)).execute(query):
             values = {name: _to_json(value) for name, value in row._mapping.items()}  # noqa: SLF001 - public by SQLAlchemy's documentation
             line = json.dumps(values, separators=(",", ":")).encode() + b"\n"
             stream.write(line)
@@ -207,11 +206,16 @@ def _from_json(column: sa.Column[Any], value: Any) -> Any:  # noqa: ANN401 - JSO
     return uuid.UUID(value) if isinstance(column.type, sa.Uuid) else value
 
 
-def _portions(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+def _rows_at_once(table: sa.Table) -> int:
+    """Return how many rows are in memory at once; of documents few, because each may be large."""
+    return 10 if table is schema.document else 500
+
+
+def _portions(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
     portion: list[dict[str, Any]] = []
     for row in rows:
         portion.append(row)
-        if len(portion) == _AT_ONCE:
+        if len(portion) == size:
             yield portion
             portion = []
     if portion:

@@ -11,6 +11,7 @@ from jux_server.errors import Unknown
 from jux_server.intake import seal_of
 from jux_server.store import schema
 from jux_server.store.database import now
+from jux_server.store.queries.runs import content_of
 from jux_server.store.saving import seal_values, unpack
 from jux_server.store.schema import State
 from jux_server.trust import Signers
@@ -29,6 +30,7 @@ _AT_ONCE = 50  # documents that are read, and then written down, at once
 _NO_LIMIT = DEFAULT_LIMITS._replace(bytes=1 << 31)  # what was accepted once is not too large now
 
 run, document, projects = schema.run, schema.document, schema.project
+_WITHOUT_CONTENT = [column for column in document.c if column.name != "content"]  # of many at once it may be too much
 
 
 class Reverified(NamedTuple):
@@ -51,7 +53,8 @@ def reverify(database: Database, *, project: str | None = None) -> Reverified:
         with database.read() as connection:
             for row in portion:
                 trust = signers.trust(connection, row.project, row.received_at)
-                found[row.id] = seal_of(examine_report(unpack(row.content), trust, limits=_NO_LIMIT))
+                data = unpack(content_of(connection, row.id))
+                found[row.id] = seal_of(examine_report(data, trust, limits=_NO_LIMIT))
         examined += len(portion)
         changed.update(_write_down(database, portion, found))
     with database.write() as connection:
@@ -62,7 +65,7 @@ def reverify(database: Database, *, project: str | None = None) -> Reverified:
 
 def _portions(database: Database, project_name: str | None) -> Iterator[list[sa.Row[Any]]]:
     chosen = (
-        sa.select(document, projects.c.name.label("project"))
+        sa.select(*_WITHOUT_CONTENT, projects.c.name.label("project"))
         .join(run, run.c.id == document.c.run_id)
         .join(projects, projects.c.id == run.c.project_id)
     )

@@ -128,7 +128,7 @@ def _with_tests(
     while matching and looked_at < _LOOKED_AT:
         query = chosen if before is None else chosen.where(run.c.id < before)
         rows = list(connection.execute(query.order_by(run.c.id.desc()).limit(_AT_ONCE)))
-        have = {one.run_id for one in results.results_of_tests(connection, matching, [row.id for row in rows])}
+        have = results.runs_with_tests(connection, matching, [row.id for row in rows])
         for row in rows:
             before, looked_at = row.id, looked_at + 1
             if row.id in have:
