@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from jux_server import __version__
 from jux_server.api import ROUTERS
@@ -79,6 +80,7 @@ def create_app(database: Database, choices: Choices | None = None) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _wrong_parameters)
     for error in (OperationalError, InterfaceError, PoolTimeout):
         app.add_exception_handler(error, _no_database)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _broken)
     for router in ROUTERS:
         app.include_router(router)
@@ -103,6 +105,11 @@ async def _no_database(_request: Request, error: Exception) -> JSONResponse:
     reason = "the database does not answer; nothing was stored"
     headers = {"Retry-After": "5"}
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "Database not available", reason, headers=headers).answer()
+
+
+async def _gone(_request: Request, _error: Exception) -> JSONResponse:
+    """Answer a client that is not there any more: nobody reads it, but it is no error of ours and not in the log."""
+    return Problem(HTTPStatus.BAD_REQUEST, "Invalid body", "the connection was closed before its end").answer()
 
 
 async def _broken(_request: Request, _error: Exception) -> JSONResponse:

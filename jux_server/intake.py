@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -240,7 +241,7 @@ def _new_run(project: str, examined: Examination, document: NewDocument, sender:
         hash=bytes.fromhex(examined.canonical_hash.removeprefix("sha256:")),
         document=document,
         contents=contents_of(report),
-        facts=_without_userinfo({"report": own, **({"sender": others} if others else {})}),
+        facts=_kept({"report": own, **({"sender": others} if others else {})}),
         started_at=_started_at(own, sender, report),
         branch=_ref(git.get("branch")),
         commit=_ref(git.get("commit")),
@@ -249,13 +250,20 @@ def _new_run(project: str, examined: Examination, document: NewDocument, sender:
     )
 
 
-def _without_userinfo(value: Any) -> Any:  # noqa: ANN401 - JSON
-    """Return JSON values without user and password in addresses: other clients than ours send them along."""
+def _kept(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """Return JSON values as they are stored: bounded, text only that can be shown, and addresses without passwords.
+
+    Other clients than ours send user and password along; ours sends halves of characters where a name is no UTF-8.
+    """
     if isinstance(value, dict):
-        return {name: _without_userinfo(inner) for name, inner in value.items()}
+        kept = islice(value.items(), schema.MOST_PROPERTIES)
+        return {shortened(name, schema.LONGEST_NAME): _kept(inner) for name, inner in kept}
     if isinstance(value, list):
-        return [_without_userinfo(inner) for inner in value]
-    return urls_without_userinfo(value) if isinstance(value, str) and "@" in value else value
+        return [_kept(inner) for inner in islice(value, schema.MOST_PROPERTIES)]
+    if isinstance(value, str):
+        text = shortened(value, schema.LONGEST_MESSAGE)
+        return urls_without_userinfo(text) if "@" in text else text
+    return value
 
 
 def _group(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -100,7 +100,8 @@ class SignerInfo(NamedTuple):
 
 
 def _matches(patterns: Iterable[str], project: str) -> bool:
-    return any(fnmatchcase(project, pattern) for pattern in patterns)
+    # A name with brackets is no pattern of itself.
+    return any(project == pattern or fnmatchcase(project, pattern) for pattern in patterns)
 
 
 # --- API keys --------------------------------------------------------------------------------------------------------
@@ -154,10 +155,14 @@ def list_keys(database: Database) -> list[KeyInfo]:
 def find_key(database: Database, name: str) -> KeyInfo:
     """Return the API key with this number, prefix or (if it is the only one) name.
 
+    Of a whole key the prefix counts, and nothing of the rest is ever said.
+
     Raises:
         Unknown: there is none.
         Refused: there are several of that name.
     """
+    if name.startswith(_MARK):
+        name = "_".join(name.split("_")[:2])
     found = [key for key in list_keys(database) if name in {str(key.id), key.prefix, f"{_MARK}{key.prefix}"}]
     found = found or [key for key in list_keys(database) if key.name == name]
     if not found:
@@ -299,17 +304,17 @@ class Signers:
     """The certificates that are believed, read from the database when they have changed."""
 
     def __init__(self) -> None:
-        self._version: tuple[int, int | None] = (-1, None)
-        self._loaded: list[tuple[SignerInfo, x509.Certificate]] = []
+        # One value, because several threads read and replace it.
+        self._known: tuple[tuple[object, ...], list[tuple[SignerInfo, x509.Certificate]]] = ((), [])
 
     def trust(self, connection: sa.Connection, project: str, at: int) -> Trust:
         """Return whom the server believes for a project, dates judged at a time in microseconds."""
-        found = connection.execute(_SIGNERS_VERSION).one()
-        version = (int(found[0]), found[1])
-        if version != self._version:
-            self._loaded = [(one, one.load()) for one in _all_signers(connection)]
-            self._version = version
-        mine = [(one.kind, loaded) for one, loaded in self._loaded if fnmatchcase(project, one.projects)]
+        version = tuple(connection.execute(_SIGNERS_VERSION).one())
+        known, signers = self._known
+        if version != known:
+            signers = [(one, one.load()) for one in _all_signers(connection)]
+            self._known = version, signers
+        mine = [(one.kind, loaded) for one, loaded in signers if _matches([one.projects], project)]
         return Trust(
             [loaded for kind, loaded in mine if kind == "certificate"],
             [loaded for kind, loaded in mine if kind == "authority"],
@@ -317,7 +322,10 @@ class Signers:
         )
 
 
-_SIGNERS_VERSION = sa.select(sa.func.count(), sa.func.max(signer.c.id))
+# A restored backup may have other signers with the same numbers.
+_SIGNERS_VERSION = sa.select(
+    sa.func.count(), sa.func.max(signer.c.id), sa.func.max(signer.c.added_at), sa.func.min(signer.c.added_at)
+)
 
 
 def _all_signers(connection: sa.Connection) -> list[SignerInfo]:

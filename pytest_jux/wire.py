@@ -78,8 +78,13 @@ def report_text(data: bytes) -> str:
 
 
 def report_bytes(text: str) -> bytes:
-    """Return the bytes of a report that was sent as text; raises ValueError or LookupError if there are none."""
-    return text.encode(declared_encoding(_head(text)))
+    """Return the bytes of a report that was sent as text; raises ValueError or LookupError if there are none.
+
+    One that declares an encoding which is not read here comes as UTF-8, and whoever reads it refuses it by that name:
+    some of Python's own encodings, such as punycode, take hours for a short text.
+    """
+    encoding = declared_encoding(_head(text))
+    return text.encode(encoding if encoding.lower() in ENCODINGS else "utf-8")
 
 
 def _head(text: str) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import math
 import time
 from http import HTTPStatus
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 HERE = Caller(None, "this machine", frozenset({"publish", "read"}), (EVERYTHING,))
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
 _GUESSES = "30/minute"  # wrong keys from one address
+_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="jux"'}  # RFC 9110, section 11.6.1
 
 
 class Gate:
@@ -62,19 +62,19 @@ class Gate:
                 "Authentication required",
                 "there is no API key in the request",
                 suggestions=["Send the key as X-API-Key, or as Authorization: Bearer."],
-                headers={"WWW-Authenticate": 'Bearer realm="jux"'},
+                headers=_CHALLENGE,
             )
-        if not self._limiter.test(self._guesses, "guess", asking.peer):
-            raise self._too_many(self._guesses, "guess", asking.peer)
         try:
             return authenticate(self.database, asking.token)
         except KeyRefused as refused:
-            self._limiter.hit(self._guesses, "guess", asking.peer)
+            # Wrong keys alone are counted: one forgotten build must not lock out all others behind its address.
+            self._count(self._guesses, "guess", asking.peer)
             raise Problem(
                 asking.refusal,
                 "API key refused",
                 str(refused),
                 suggestions=["Ask for a new key: jux-server key create."],
+                headers=_CHALLENGE if asking.refusal is HTTPStatus.UNAUTHORIZED else None,
             ) from None
 
     def _count(self, rate: RateLimitItem, *name: str) -> None:
@@ -142,7 +142,7 @@ async def asking(request: Request) -> Asking:
 def _password(credentials: str) -> str:
     try:
         user, _, password = base64.b64decode(credentials, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # not Base64, not ASCII, or not UTF-8
         return credentials or "?"
     return password or user or "?"
 

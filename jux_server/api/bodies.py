@@ -19,7 +19,7 @@ _IN_MEMORY = 1_000_000  # bytes of a body; more of it waits on disk, because man
 _SILENCE = 20.0  # seconds in which nothing of a body comes
 _TOTAL = 300.0  # seconds for a whole body
 _PIECE = 1 << 20  # bytes that are unpacked at once
-_LONG = 65_536  # bytes that are worth another thread
+_LONG = 1_024  # packed bytes that are worth another thread: they may be a million
 _GZIP = 31  # zlib's window bits for a gzip stream (RFC 1952)
 
 
@@ -76,12 +76,15 @@ async def _receive_into(
             chunk = await anext(stream, None)
         if chunk is None:
             break
-        if unpack is not None:
-            chunk = await run_in_threadpool(unpack.feed, chunk) if len(chunk) > _LONG else unpack.feed(chunk)
-        size += len(chunk)
-        if size > limit:
-            raise too_large(limit)
-        file.write(chunk)
+        if unpack is None:
+            size += len(chunk)
+            if size > limit:
+                raise too_large(limit)
+            file.write(chunk)
+        elif len(chunk) > _LONG:
+            await run_in_threadpool(unpack.feed, chunk, file)
+        else:
+            unpack.feed(chunk, file)
     if unpack is not None:
         unpack.finish()
 
@@ -94,8 +97,7 @@ class _Unpacking:
         self._given = 0
         self._inflater = zlib.decompressobj(_GZIP)
 
-    def feed(self, chunk: bytes) -> bytes:
-        pieces = []
+    def feed(self, chunk: bytes, file: SpooledTemporaryFile[bytes]) -> None:
         while chunk:
             if self._inflater.eof:
                 raise _damaged("there is something after its end")
@@ -106,9 +108,8 @@ class _Unpacking:
             self._given += len(piece)
             if self._given > self._limit:
                 raise too_large(self._limit)
-            pieces.append(piece)
+            file.write(piece)
             chunk = self._inflater.unconsumed_tail or self._inflater.unused_data
-        return b"".join(pieces)
 
     def finish(self) -> None:
         if not self._inflater.eof:

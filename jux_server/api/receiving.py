@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -18,6 +20,8 @@ from jux_server.intake import Created, Duplicate, Outcome, Rejected
 from pytest_jux.wire import report_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from jux_server.intake import Intake
     from jux_server.trust import Caller
 
@@ -25,6 +29,8 @@ router = APIRouter(tags=["Reports"])
 contract = APIRouter(tags=["Jux API v1"])
 
 _LARGEST_METADATA = 65_536  # characters of JSON
+_DEEPEST_METADATA = 20  # objects and lists in each other
+_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 
 
 @router.post(
@@ -111,11 +117,13 @@ def _publish(intake: Intake, caller: Caller, body: bodies.Body) -> Outcome:
         raise _invalid("canonical_hash is not a text")
     if not (sender is None or isinstance(sender, dict)):
         raise _invalid("metadata is not an object")
+    if _is_deep(sender):
+        raise _invalid(f"metadata is nested deeper than {_DEEPEST_METADATA} levels")
     if sender and len(json.dumps(sender)) > _LARGEST_METADATA:
         raise _invalid(f"metadata is larger than {_LARGEST_METADATA:,} characters of JSON")
     try:
         data = report_bytes(report)
-    except (ValueError, LookupError):
+    except ValueError:
         raise _invalid("the report has characters that the encoding in its declaration has not") from None
     return intake.receive(data, caller, claimed_hash=claimed, sender=sender)
 
@@ -125,13 +133,47 @@ def _submit(intake: Intake, caller: Caller, body: bodies.Body) -> Outcome:
 
 
 def _json(body: bytes) -> dict[str, Any]:
+    """Return a JSON object (RFC 8259), whose values are what JSON can say again; raises `Problem`."""
+    if _has_more_than_texts(body):
+        raise _invalid(f"beside its texts it is larger than {_LARGEST_METADATA:,} bytes")
     try:
-        said = json.loads(body, parse_constant=_no_constant)
+        said = json.loads(body.decode("utf-8-sig"), parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError):
-        raise _invalid("it is not JSON") from None
+        raise _invalid("it is not JSON in UTF-8") from None
     if not isinstance(said, dict):
         raise _invalid("it is JSON, but not an object")
     return said
+
+
+def _has_more_than_texts(body: bytes) -> bool:
+    """Tell whether a body would become many objects, each of which takes twenty times its length in memory."""
+    outside = end = 0
+    for text in _TEXT.finditer(body):
+        outside += text.start() - end + 1
+        end = text.end()
+        if outside > _LARGEST_METADATA:
+            return True
+    return outside + len(body) - end > _LARGEST_METADATA
+
+
+def _is_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST_METADATA):
+        level = [inner for outer in level for inner in _inside(outer)]
+    return bool(level)
+
+
+def _inside(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(number)
+    return value
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -10,6 +10,7 @@ import uuid
 import zlib
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
@@ -32,7 +33,7 @@ _OUTCOMES = {
 }
 _PASSED, _SKIPPED, _FLAKY = int(Result.PASSED), int(Result.SKIPPED), int(Result.FLAKY)
 _BROKE_DOWN = {"2", "3", "4"}  # pytest's exit status: interrupted, internal error, wrong usage
-_LONGEST_TIME = 10_000_000_000_000_000  # microseconds, 300 years
+_LONGEST_TIME = 10_000_000_000.0  # seconds, 300 years
 _AT_ONCE = 10_000  # parameters of one statement
 _LEVEL = 6
 _LONG_NAME = 1_000  # characters of a test's name that is not worth remembering
@@ -231,13 +232,14 @@ def kind_of(exception: str, message: str) -> int:
 
 
 def _properties(properties: Iterable[tuple[str, str]]) -> str | None:
-    pairs = [(name[: schema.LONGEST_NAME], value[: schema.LONGEST_MESSAGE]) for name, value in properties]
+    kept = islice(properties, schema.MOST_PROPERTIES)
+    pairs = [(name[: schema.LONGEST_NAME], value[: schema.LONGEST_MESSAGE]) for name, value in kept]
     return json.dumps(pairs, separators=(",", ":")) if pairs else None
 
 
 def microseconds(seconds: float) -> int:
     """Return a duration as the tables have it."""
-    return min(round(seconds * 1_000_000), _LONGEST_TIME)
+    return round(min(seconds, _LONGEST_TIME) * 1_000_000)
 
 
 def shortened(text: str, longest: int) -> str:

@@ -22,6 +22,7 @@ metadata = sa.MetaData(
 LONGEST_NAME = 2_000  # characters of a name or a message that the database keeps; the report itself has it all
 LONGEST_MESSAGE = 4_000
 LONGEST_DETAILS = 100_000
+MOST_PROPERTIES = 500  # of a suite, and of each group of metadata
 
 
 class State(enum.IntEnum):
