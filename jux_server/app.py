@@ -70,7 +70,9 @@ def create_app(database: Database, choices: Choices | None = None) -> FastAPI:
             yield
         database.close()
 
-    app = FastAPI(title="Jux API", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Jux API", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     limits = DEFAULT_LIMITS._replace(bytes=choices.largest_report)
     app.state.database = database
     app.state.gate = Gate(database, is_open_here=choices.is_open_here, rate=choices.rate)

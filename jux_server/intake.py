@@ -235,7 +235,6 @@ def _new_run(project: str, examined: Examination, document: NewDocument, sender:
     own = from_properties(report.properties)
     others = {name: value for name, value in sender.items() if own.get(name) != value}
     git = {**_group(sender, "git"), **_group(own, "git")}
-    dirty = git.get("dirty") or git.get("status")
     return NewRun(
         project=project,
         hash=bytes.fromhex(examined.canonical_hash.removeprefix("sha256:")),
@@ -245,7 +244,7 @@ def _new_run(project: str, examined: Examination, document: NewDocument, sender:
         started_at=_started_at(own, sender, report),
         branch=_ref(git.get("branch")),
         commit=_ref(git.get("commit")),
-        is_dirty=None if not isinstance(dirty, str) else dirty.strip().lower() in {"dirty", "true", "1", "modified"},
+        is_dirty=_is_dirty(own, sender),
         tags=_tags(report.properties, sender),
     )
 
@@ -269,6 +268,17 @@ def _kept(value: Any) -> Any:  # noqa: ANN401 - JSON
 def _group(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     group = facts.get(name)
     return group if isinstance(group, dict) else {}
+
+
+def _is_dirty(own: Mapping[str, Any], sender: Mapping[str, Any]) -> bool | None:
+    """Tell whether the tree had changes that no commit has; the report's own word counts first."""
+    for git in (_group(own, "git"), _group(sender, "git")):
+        for said in (git.get("status"), git.get("dirty")):
+            if isinstance(said, bool):
+                return said
+            if isinstance(said, str) and said.strip():
+                return said.strip().lower() in {"dirty", "true", "1", "modified"}
+    return None
 
 
 def _ref(value: object) -> str | None:

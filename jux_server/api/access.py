@@ -152,5 +152,11 @@ async def asking_by_contract(request: Request) -> Asking:
     return (await asking(request))._replace(refusal=HTTPStatus.FORBIDDEN)
 
 
+def database_of(request: Request) -> Database:
+    """Return the database of the server that was asked."""
+    database: Database = request.app.state.database
+    return database
+
+
 Asks = Annotated[Asking, Depends(asking)]
 AsksByContract = Annotated[Asking, Depends(asking_by_contract)]

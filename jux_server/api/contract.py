@@ -10,12 +10,12 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse
 
 from jux_server.api import presenting, schemas
-from jux_server.api.access import AsksByContract
+from jux_server.api.access import AsksByContract, database_of
 from jux_server.api.parameters import Branch, Project, Text, micro
 from jux_server.api.problems import bad_parameter, not_found
-from jux_server.api.reading import chosen_projects
+from jux_server.api.seeing import chosen_projects, visible_to
 from jux_server.store.queries import runs
-from jux_server.store.queries.projects import visible_projects
+from jux_server.store.queries.cases import CaseRow, list_cases
 from jux_server.store.schema import Result, Verdict, run
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from jux_server.store.database import Database
 
 router = APIRouter(tags=["Jux API v1"])
 
@@ -54,15 +53,19 @@ def list_test_runs(
     asks: AsksByContract,
     project: Project = None,
     branch: Branch = None,
-    status: Annotated[Literal["passed", "failed", "error", "all"], Query()] = "all",
+    status: Annotated[Literal["passed", "failed", "error", "all"], Query(description="What the run came to.")] = "all",
     date_from: Time = None,
     date_to: Time = None,
     tags: Annotated[str | None, Query(max_length=1000, description="Tags with commas between them."), Text] = None,
-    page: Annotated[int, Query(ge=1, le=_LARGEST_PAGE)] = 1,
-    per_page: Annotated[int | None, Query(ge=1, le=100)] = None,
+    page: Annotated[int, Query(ge=1, le=_LARGEST_PAGE, description="The first page is 1.")] = 1,
+    per_page: Annotated[int | None, Query(ge=1, le=100, description="The length of a page; 20 without it.")] = None,
     limit: Annotated[int | None, Query(ge=1, le=100, description="The same as `per_page`.")] = None,
-    sort_by: Annotated[Literal["inserted_at", "total_tests", "failures", "success_rate"], Query()] = "inserted_at",
-    sort_order: Annotated[Literal["asc", "desc"], Query()] = "desc",
+    sort_by: Annotated[
+        Literal["inserted_at", "total_tests", "failures", "success_rate"], Query(description="What the order goes by.")
+    ] = "inserted_at",
+    sort_order: Annotated[
+        Literal["asc", "desc"], Query(description="Whether the least or the most is first.")
+    ] = "desc",
 ) -> JSONResponse:
     """List runs, page by page."""
     caller = asks.require("read")
@@ -76,13 +79,14 @@ def list_test_runs(
     )
     column = _ORDERS[sort_by]
     order = column.asc() if sort_order == "asc" else column.desc()
-    with _database(request).read() as connection:
-        visible = visible_projects(connection, caller.sees)
+    with database_of(request).read() as connection:
+        visible = visible_to(connection, caller)
         projects = chosen_projects(visible, project)
         total = runs.count_runs(connection, projects, wanted)
         rows = runs.sorted_runs(connection, projects, wanted, [order], offset=(page - 1) * size, limit=size)
         named = runs.tags_of(connection, [row.id for row in rows])
-    shown = [_summary(row, visible.names[row.project_id], named.get(row.id, ())) for row in rows]
+        names = visible.names(row.project_id for row in rows)
+    shown = [_summary(row, names[row.project_id], named.get(row.id, ())) for row in rows]
     pages = {"current_page": page, "total_pages": -(-total // size), "total_count": total, "per_page": size}
     return JSONResponse({"test_runs": shown, "pagination": pages})
 
@@ -91,18 +95,19 @@ def list_test_runs(
 def one_test_run(request: Request, asks: AsksByContract, run_id: RunId) -> JSONResponse:
     """Return a run with its suites."""
     caller = asks.require("read")
-    with _database(request).read() as connection:
-        visible = visible_projects(connection, caller.sees)
+    with database_of(request).read() as connection:
+        visible = visible_to(connection, caller)
         row = runs.find_run(connection, visible, str(run_id))
         if row is None:
             raise not_found("test run", str(run_id))
         named = runs.tags_of(connection, [row.id]).get(row.id, [])
         suites = runs.suites_of(connection, row.id)
+        name = visible.names([row.project_id])[row.project_id]
     facts = json.loads(row.facts)
     ci = {**_group(facts.get("sender", {})), **_group(facts.get("report", {}))}
     return JSONResponse(
         {
-            **_summary(row, visible.names[row.project_id], named),
+            **_summary(row, name, named),
             "total_time": presenting.seconds(row.duration),
             "ci_metadata": {
                 "job_id": _word(ci.get("job")),
@@ -118,8 +123,8 @@ def one_test_run(request: Request, asks: AsksByContract, run_id: RunId) -> JSONR
 def suites_of_test_run(request: Request, asks: AsksByContract, run_id: RunId) -> JSONResponse:
     """List the suites of a run."""
     caller = asks.require("read")
-    with _database(request).read() as connection:
-        row = runs.find_run(connection, visible_projects(connection, caller.sees), str(run_id))
+    with database_of(request).read() as connection:
+        row = runs.find_run(connection, visible_to(connection, caller), str(run_id))
         if row is None:
             raise not_found("test run", str(run_id))
         suites = runs.suites_of(connection, row.id)
@@ -131,15 +136,17 @@ def cases_of_test_suite(
     request: Request,
     asks: AsksByContract,
     suite_id: Annotated[UUID, Path(description="The suite's id.")],
-    status: Annotated[Literal["passed", "failed", "error", "skipped", "all"], Query()] = "all",
+    status: Annotated[
+        Literal["passed", "failed", "error", "skipped", "all"], Query(description="How the cases ended.")
+    ] = "all",
 ) -> JSONResponse:
     """List the cases of a suite."""
     caller = asks.require("read")
-    with _database(request).read() as connection:
-        suite = runs.find_suite(connection, visible_projects(connection, caller.sees), suite_id)
+    with database_of(request).read() as connection:
+        suite = runs.find_suite(connection, visible_to(connection, caller), suite_id)
         if suite is None:
             raise not_found("test suite", str(suite_id))
-        cases, _ = runs.list_cases(
+        cases, _ = list_cases(
             connection,
             suite.run_id,
             outcomes=_STATUS_OF_CASES[status],
@@ -181,7 +188,7 @@ def _suite(row: sa.Row[Any]) -> dict[str, Any]:
     }
 
 
-def _case(case: runs.CaseRow, suite_id: UUID) -> dict[str, Any]:
+def _case(case: CaseRow, suite_id: UUID) -> dict[str, Any]:
     failed = case.outcome in {Result.FAILED, Result.ERROR}
     return {
         "id": str(uuid5(suite_id, str(case.position))),
@@ -209,8 +216,3 @@ def _micro(name: str, text: str | None) -> int | None:
         return None if text is None else micro(text)
     except ValueError as error:
         raise bad_parameter(name, str(error)) from None
-
-
-def _database(request: Request) -> Database:
-    database: Database = request.app.state.database
-    return database

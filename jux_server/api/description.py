@@ -21,6 +21,7 @@ _SCHEMES = {
     "basic": {"type": "http", "scheme": "basic", "description": "The API key as the password; any user."},
 }
 _OPEN = {"/healthz", "/readyz"}
+_NO_DESCRIPTION = "Successful Response"  # FastAPI's
 
 
 def describe(app: FastAPI) -> None:
@@ -40,6 +41,7 @@ def describe(app: FastAPI) -> None:
                 for operation in item.values():
                     # FastAPI's own answer to bad parameters; ours is 400, with the form of all errors.
                     operation["responses"].pop("422", None)
+                    _name_success(operation["responses"], made["components"]["schemas"])
                     if path not in _OPEN:
                         operation["security"] = [{name: []} for name in _SCHEMES] + [{}]
             for name in ("HTTPValidationError", "ValidationError"):
@@ -48,3 +50,12 @@ def describe(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign] # the way that FastAPI's documentation names
+
+
+def _name_success(responses: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Say of answers what their schemas say of themselves."""
+    for response in responses.values():
+        if response["description"] == _NO_DESCRIPTION:
+            (content,) = response["content"].values()
+            name = content["schema"].get("$ref", "").rpartition("/")[2]
+            response["description"] = schemas[name]["description"] if name else "The text itself."

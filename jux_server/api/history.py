@@ -8,17 +8,15 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
 from jux_server.api import presenting, schemas
-from jux_server.api.access import Asks
+from jux_server.api.access import Asks, database_of
 from jux_server.api.parameters import Branch, Cursor, OneProject, Project, Search, TestNumber, cursor, cursor_number
 from jux_server.api.problems import not_found
-from jux_server.api.reading import chosen_projects
+from jux_server.api.seeing import chosen_projects, visible_to
 from jux_server.store.queries import history
-from jux_server.store.queries.projects import visible_projects
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from jux_server.store.database import Database
     from jux_server.trust import Caller
 
 router = APIRouter(tags=["Tests"])
@@ -35,12 +33,13 @@ def list_tests(
 ) -> JSONResponse:
     """List tests, in the order in which they were first seen."""
     caller = asks.require("read")
-    with _database(request).read() as connection:
-        visible = visible_projects(connection, caller.sees)
+    with database_of(request).read() as connection:
+        visible = visible_to(connection, caller)
         projects = chosen_projects(visible, project)
         after = cursor_number(cursor_) or 0
         tests, following = history.list_tests(connection, projects, q or "", after=after, limit=limit)
-    shown = [presenting.test_of(test, visible.names[test.project_id]) for test in tests]
+        names = visible.names(test.project_id for test in tests)
+    shown = [presenting.test_of(test, names[test.project_id]) for test in tests]
     return JSONResponse({"tests": shown, "next": cursor(following)})
 
 
@@ -50,21 +49,21 @@ def history_of_test(
     asks: Asks,
     test: TestNumber,
     branch: Branch = None,
-    limit: Annotated[int, Query(ge=1, le=1000, description="The newest runs that are looked at.")] = 100,
+    limit: Annotated[int, Query(ge=1, le=1000, description="The newest runs of the test.")] = 100,
 ) -> JSONResponse:
-    """Say how a test fared in the newest runs of its project."""
+    """Say how a test fared in the newest runs that have it."""
     caller = asks.require("read")
-    with _database(request).read() as connection:
-        visible = visible_projects(connection, caller.sees)
+    with database_of(request).read() as connection:
+        visible = visible_to(connection, caller)
         found = history.find_test(connection, visible, test)
         if found is None:
             raise not_found("test", str(test))
-        runs = history.window(connection, found.project_id, branch, limit)
-        executions = history.history(connection, found.id, runs)
+        executions = history.history(connection, found, branch, limit)
+        name = visible.names([found.project_id])[found.project_id]
     figures = history.figures_of((one.outcome, one.duration) for one in executions)
     return JSONResponse(
         {
-            "test": presenting.test_of(found, visible.names[found.project_id]),
+            "test": presenting.test_of(found, name),
             "figures": presenting.figures_of(figures),
             "executions": [presenting.execution_of(one) for one in executions],
         }
@@ -82,7 +81,7 @@ def flaky_tests(
 ) -> JSONResponse:
     """List the tests that switch between passed and failed, differ on one commit, or pass only when tried again."""
     caller = asks.require("read")
-    with _database(request).read() as connection:
+    with database_of(request).read() as connection:
         number = _project(connection, caller, project)
         chosen = history.window(connection, number, branch, runs)
         found = history.flaky_tests(connection, number, chosen, limit=limit)
@@ -111,7 +110,7 @@ def slowest_tests(
 ) -> JSONResponse:
     """List the tests that take longest at the median; candidates are the fifty slowest of each run."""
     caller = asks.require("read")
-    with _database(request).read() as connection:
+    with database_of(request).read() as connection:
         number = _project(connection, caller, project)
         chosen = history.window(connection, number, branch, runs)
         found = history.slowest_tests(connection, number, chosen, limit=limit)
@@ -127,12 +126,7 @@ def slowest_tests(
 
 
 def _project(connection: sa.Connection, caller: Caller, name: str) -> int:
-    number = visible_projects(connection, caller.sees).number(name)
+    number = visible_to(connection, caller).number(name)
     if number is None:
         raise not_found("project", name)
     return number
-
-
-def _database(request: Request) -> Database:
-    database: Database = request.app.state.database
-    return database

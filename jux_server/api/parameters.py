@@ -13,6 +13,7 @@ from pydantic import AfterValidator
 
 _LARGEST = 2_147_483_647
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LOST_PLUS = re.compile(r"(?<=\d) (?=\d\d:\d\d$)(?<!-\d\d )")  # a plus sign in a query is a blank unless it is quoted
 
 
 def _no_control(text: str | None) -> str | None:
@@ -30,7 +31,7 @@ def _time(text: str | None) -> str | None:
 def micro(text: str) -> int:
     """Return a time (RFC 3339, or a date, which means 00:00 UTC) in microseconds; raises ValueError."""
     try:
-        time = datetime.fromisoformat(text.strip())
+        time = datetime.fromisoformat(_LOST_PLUS.sub("+", text.strip()))
         time = (time.replace(tzinfo=UTC) if time.tzinfo is None else time).astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError("is not a time such as 2026-11-22 or 2026-11-22T10:30:00Z") from None
@@ -64,9 +65,11 @@ def cursor_number(text: str | None) -> int | None:
 
 Text = AfterValidator(_no_control)
 
-Project = Annotated[str | None, Query(max_length=200, description="Name of a project."), Text]
-OneProject = Annotated[str, Query(min_length=1, max_length=200, description="Name of the project."), Text]
-Branch = Annotated[str | None, Query(max_length=250, description="Name of a branch."), Text]
+Project = Annotated[str | None, Query(max_length=200, description="Name of a project.", examples=["shop"]), Text]
+OneProject = Annotated[
+    str, Query(min_length=1, max_length=200, description="Name of the project.", examples=["shop"]), Text
+]
+Branch = Annotated[str | None, Query(max_length=250, description="Name of a branch.", examples=["main"]), Text]
 Search = Annotated[
     str | None,
     Query(max_length=200, description="Text in the class name or name of a test, in any case."),

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
+    from jux_server.store.queries.cases import CaseRow
     from jux_server.store.queries.history import Execution, Figures, NamedTest
-    from jux_server.store.queries.runs import CaseRow
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

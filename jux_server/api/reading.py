@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote
+from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
 from jux_server.api import presenting, schemas
-from jux_server.api.access import Asks
+from jux_server.api.access import Asks, database_of
 from jux_server.api.parameters import (
     Branch,
     Cursor,
@@ -24,18 +25,20 @@ from jux_server.api.parameters import (
     micro,
 )
 from jux_server.api.problems import bad_parameter, not_found
+from jux_server.api.seeing import chosen_projects, visible_to
 from jux_server.errors import Refused
 from jux_server.store.queries import runs
+from jux_server.store.queries.cases import list_cases
 from jux_server.store.queries.compare import KINDS, Change, compare_runs
 from jux_server.store.queries.history import NamedTest
-from jux_server.store.queries.projects import Visible, list_projects, visible_projects
+from jux_server.store.queries.names import names_of
+from jux_server.store.queries.projects import list_projects
 from jux_server.store.saving import unpack
 from jux_server.store.schema import Result, State, Verdict
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from jux_server.store.database import Database
     from jux_server.trust import Caller
 
 router = APIRouter(tags=["Reports"])
@@ -83,12 +86,13 @@ def list_reports(
         until=None if until is None else micro(until),
         text=q or "",
     )
-    with _database(request).read() as connection:
-        visible = visible_projects(connection, caller.sees)
+    with database_of(request).read() as connection:
+        visible = visible_to(connection, caller)
         projects = chosen_projects(visible, project)
         page = runs.list_runs(connection, projects, wanted, before=cursor_number(cursor_), limit=limit)
         tags = runs.tags_of(connection, [row.id for row in page.rows])
-    shown = [presenting.run_summary(row, visible.names[row.project_id], tags.get(row.id, ())) for row in page.rows]
+        names = visible.names(row.project_id for row in page.rows)
+    shown = [presenting.run_summary(row, names[row.project_id], tags.get(row.id, ())) for row in page.rows]
     return JSONResponse({"reports": shown, "next": cursor(page.next)})
 
 
@@ -96,8 +100,8 @@ def list_reports(
 def projects_with_newest_run(request: Request, asks: Asks) -> JSONResponse:
     """List the projects, those that were heard of last first."""
     caller = asks.require("read")
-    with _database(request).read() as connection:
-        visible = visible_projects(connection, caller.sees)
+    with database_of(request).read() as connection:
+        visible = visible_to(connection, caller)
         states = list_projects(connection, visible)
         tags = runs.tags_of(connection, [state.latest.id for state in states if state.latest is not None])
     shown = [
@@ -128,7 +132,7 @@ def report_as_received(
 ) -> Response:
     """Return the exact bytes that were received, which is what the signature is about."""
     caller = asks.require("read")
-    with _database(request).read() as connection:
+    with database_of(request).read() as connection:
         row, _ = _run(connection, caller, report, project)
         documents = runs.documents_of(connection, row.id)
         if document > len(documents):
@@ -153,6 +157,7 @@ def cases_of_report(
         Query(description="How they ended; `flaky`: only when tried again."),
     ] = None,
     q: Search = None,
+    suite: Annotated[UUID | None, Query(description="The id of a suite of this report.")] = None,
     order: Annotated[Literal["position", "duration"], Query(description="As in the report, or slowest first.")] = (
         "position"
     ),
@@ -161,13 +166,14 @@ def cases_of_report(
 ) -> JSONResponse:
     """List the cases of a report."""
     caller = asks.require("read")
-    with _database(request).read() as connection:
+    with database_of(request).read() as connection:
         row, _ = _run(connection, caller, report, project)
-        cases, following = runs.list_cases(
+        cases, following = list_cases(
             connection,
             row.id,
             outcomes=() if status is None else _STATUS_OF_CASES[status],
             text=q or "",
+            positions=None if suite is None else _positions(connection, row.id, suite),
             by_duration=order == "duration",
             start=cursor_number(cursor_) or 0,
             limit=limit,
@@ -179,7 +185,7 @@ def cases_of_report(
 def one_report(request: Request, asks: Asks, report: Report, project: Project = None) -> JSONResponse:
     """Return a run with its metadata and all that is known of its signatures."""
     caller = asks.require("read")
-    with _database(request).read() as connection:
+    with database_of(request).read() as connection:
         row, name = _run(connection, caller, report, project)
         tags = runs.tags_of(connection, [row.id]).get(row.id, [])
         documents = runs.documents_of(connection, row.id)
@@ -197,14 +203,14 @@ def compare_reports(
 ) -> JSONResponse:
     """Say what changed from one run of a project to another."""
     caller = asks.require("read")
-    with _database(request).read() as connection:
+    with database_of(request).read() as connection:
         before, name = _run(connection, caller, base, project)
         after, other = _run(connection, caller, head, project)
         if name != other:
             raise bad_parameter("head", "it is a run of another project than base")
         changes = compare_runs(connection, before.id, after.id)
         listed = {kind: changes[kind][:limit] for kind in KINDS}
-        names = runs.names_of(connection, {change.test_id for kind in listed.values() for change in kind})
+        names = names_of(connection, {change.test_id for kind in listed.values() for change in kind})
         tags = runs.tags_of(connection, [before.id, after.id])
     answer: dict[str, Any] = {
         "base": presenting.run_summary(before, name, tags.get(before.id, ())),
@@ -222,17 +228,9 @@ def page_of_report(report: Annotated[str, Path(max_length=80)]) -> RedirectRespo
     return RedirectResponse(f"../api/v1/reports/{quote(report, safe='')}", status_code=307)
 
 
-def chosen_projects(visible: Visible, name: str | None) -> list[int]:
-    """Return the numbers of the projects that are asked for; none for a project that is not there to see."""
-    if name is None:
-        return list(visible.names)
-    number = visible.number(name)
-    return [] if number is None else [number]
-
-
 def _run(connection: sa.Connection, caller: Caller, report: str, project: str | None) -> tuple[sa.Row[Any], str]:
     """Return a run and the name of its project; raises `Problem` with 404, or 400 for a name that is too short."""
-    visible = visible_projects(connection, caller.sees)
+    visible = visible_to(connection, caller)
     number = None if project is None else visible.number(project)
     if project is not None and number is None:
         raise not_found("project", project)
@@ -242,7 +240,14 @@ def _run(connection: sa.Connection, caller: Caller, report: str, project: str | 
         raise bad_parameter("report", refused.reason) from None
     if row is None:
         raise not_found("report", report)
-    return row, visible.names[row.project_id]
+    return row, visible.names([row.project_id])[row.project_id]
+
+
+def _positions(connection: sa.Connection, run_id: int, suite_id: UUID) -> range:
+    found = runs.suite_of(connection, run_id, suite_id)
+    if found is None:
+        raise not_found("suite in this report:", str(suite_id))
+    return range(found.first, found.first + found.tests)
 
 
 def _change(change: Change, project_id: int, project: str, names: dict[int, tuple[str, str]]) -> dict[str, Any]:
@@ -254,8 +259,3 @@ def _change(change: Change, project_id: int, project: str, names: dict[int, tupl
         "base_time": None if change.base is None else presenting.seconds(change.base[1]),
         "head_time": None if change.head is None else presenting.seconds(change.head[1]),
     }
-
-
-def _database(request: Request) -> Database:
-    database: Database = request.app.state.database
-    return database

@@ -38,12 +38,7 @@ _TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
     status_code=201,
     response_model=schemas.Received,
     responses={**schemas.RECEIVES, 409: {"model": schemas.Received, "description": "The project has this report."}},
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": schemas.Publication.model_json_schema()}},
-        }
-    },
+    openapi_extra={"requestBody": schemas.PUBLICATION_BODY},
 )
 async def publish_report(request: Request, asks: Asks) -> JSONResponse:
     """Take in a signed report: verify it, and store it unless its project has it.
@@ -73,12 +68,7 @@ async def publish_report(request: Request, asks: Asks) -> JSONResponse:
     status_code=201,
     response_model=schemas.Submitted,
     responses={**schemas.RECEIVES, 200: {"model": schemas.Submitted, "description": "The project has this report."}},
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {media: {"schema": {"type": "string"}} for media in ("application/xml", "text/xml")},
-        }
-    },
+    openapi_extra={"requestBody": schemas.JUNIT_BODY},
 )
 async def submit_junit(request: Request, asks: AsksByContract) -> JSONResponse:
     """Take in a JUnit XML document, signed or not, as the public contract has it.

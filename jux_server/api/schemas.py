@@ -77,6 +77,25 @@ class Publication(Model):
     metadata: dict[str, Any] | None = Field(default=None, description="What the sender says of the run.")
 
 
+_JUNIT = (
+    '<testsuite name="pytest"><properties><property name="project" value="shop"/></properties>'
+    '<testcase classname="tests.test_cart" name="test_total" time="0.012"/></testsuite>'
+)
+PUBLICATION_BODY = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": Publication.model_json_schema(),
+            "example": {"report": _JUNIT, "metadata": {"project": "shop", "git": {"branch": "main"}}},
+        }
+    },
+}
+JUNIT_BODY = {
+    "required": True,
+    "content": {media: {"schema": {"type": "string"}, "example": _JUNIT} for media in ("application/xml", "text/xml")},
+}
+
+
 class Run(Model):
     """A run, as lists have it."""
 

@@ -1,50 +1,38 @@
-"""Everything in one file, and back.
-
-A backup is a ZIP file: for each table a file of JSON lines, one object for each row, bytes in base64; and
-`manifest.json` with the number of rows and the SHA-256 of each. It is the same for SQLite and PostgreSQL.
-"""
+"""Everything in one file, and back."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import json
 import os
 import tempfile
-import uuid
 import zipfile
-import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import REGCLASS
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 
-from jux_server import __version__
-from jux_server.errors import Refused, ServerError
+from jux_server.errors import Refused
 from jux_server.store import schema
-from jux_server.store.database import VERSION, now
+from jux_server.store.database import now
+from jux_server.upkeep import backup_file
+from jux_server.upkeep.backup_file import BackupDamaged
 from jux_server.upkeep.records import record
+from jux_server.upkeep.space import refresh
 from pytest_jux.errors import FileProblem
 from pytest_jux.files import reason_of, sync_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
+    from typing import IO
 
     from jux_server.store.database import Database
 
-_FORMAT = "jux-server backup 1"
-_MANIFEST = "manifest.json"
-_PIECE = 1 << 20  # bytes
+__all__ = ["BackedUp", "BackupDamaged", "back_up", "restore"]
 
-
-class BackupDamaged(ServerError):
-    """The file is no backup of this server, or not what was written."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"cannot restore {path}: {reason}")
-        self.path = path
-        self.reason = reason
+_TRIES = 100  # for all locks of PostgreSQL at once
+_PATIENCE = "300ms"  # for each; less than the second after which PostgreSQL looks for those who wait for each other
+_TABLES = schema.metadata.sorted_tables
 
 
 class BackedUp(NamedTuple):
@@ -76,7 +64,7 @@ def back_up(database: Database, target: Path) -> BackedUp:
             rows = _write(database, file)
             file.flush()
             os.fsync(file.fileno())
-        _check(temporary)
+        backup_file.check(temporary)
         temporary.replace(target)
         sync_directory(target.parent)
     except OSError as error:
@@ -92,28 +80,30 @@ def back_up(database: Database, target: Path) -> BackedUp:
 
 
 def restore(database: Database, source: Path, *, force: bool = False) -> BackedUp:
-    """Fill a database from a backup, all of it or nothing.
+    """Fill a database from a backup, all of it or nothing; a server that runs goes on with what is restored.
+
+    Projects and signers get other numbers than any that the database has had, because a server that runs remembers
+    what it knows by those numbers.
 
     Raises:
         FileProblem: the file cannot be read.
         BackupDamaged: it is no backup, or damaged, or of another version; nothing was changed.
-        Refused: the database has reports, and `force` does not say to replace them.
+        Refused: the database has reports, and `force` does not say to replace them; or others do not let go of it.
     """
     try:
-        rows = _check(source)
+        rows = backup_file.check(source)
+        size = source.stat().st_size
         with zipfile.ZipFile(source) as archive, database.write() as connection:
+            if not database.is_sqlite:
+                _keep_others_out(connection, database.name)
             if not force and connection.execute(sa.select(schema.run.c.id).limit(1)).scalar() is not None:
                 raise Refused(f"{database.name} has reports already", "Restore into an empty database, or use --force.")
-            for table in reversed(schema.metadata.sorted_tables):
-                connection.execute(sa.delete(table))
-            for table in schema.metadata.sorted_tables:
-                for portion in _portions(_read(archive, table, source), _rows_at_once(table)):
-                    connection.execute(sa.insert(table), portion)
-            if not database.is_sqlite:
-                _set_sequences(connection)
+            _replace_all(connection, archive, source)
+            record(connection, "restore", now(), {"file": str(source), "size": size, "reports": rows["run"]})
     except OSError as error:
         raise FileProblem(source, "read", reason_of(error)) from None
-    return BackedUp(source, source.stat().st_size, rows)
+    refresh(database)
+    return BackedUp(source, size, rows)
 
 
 def _check_target(database: Database, target: Path) -> None:
@@ -127,105 +117,84 @@ def _check_target(database: Database, target: Path) -> None:
         raise FileProblem(target, "write", reason_of(error)) from None
 
 
-def _write(database: Database, file: Any) -> dict[str, int]:  # noqa: ANN401 - what zipfile takes
+def _write(database: Database, file: IO[bytes]) -> dict[str, int]:
     engine = database.engine
     if not database.is_sqlite:
         engine = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    tables: dict[str, dict[str, Any]] = {}
-    with engine.connect() as connection, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for table in schema.metadata.sorted_tables:
-            tables[table.name] = _write_table(connection, archive, table)
-        manifest = {"format": _FORMAT, "schema": VERSION, "server": __version__, "made_at": now(), "tables": tables}
-        archive.writestr(_MANIFEST, json.dumps(manifest, indent=1))
-    return {name: found["rows"] for name, found in tables.items()}
+    with engine.connect() as connection:
+        return backup_file.write(connection, file)
 
 
-def _write_table(connection: sa.Connection, archive: zipfile.ZipFile, table: sa.Table) -> dict[str, Any]:
-    digest, count = hashlib.sha256(), 0
-    query = sa.select(table).order_by(*table.primary_key.columns)
-    with archive.open(f"{table.name}.jsonl", "w", force_zip64=True) as stream:
-        for row in connection.execution_options(yield_per=_rows_at_once(table)).execute(query):
-            values = {name: _to_json(value) for name, value in row._mapping.items()}  # noqa: SLF001 - public by SQLAlchemy's documentation
-            line = json.dumps(values, separators=(",", ":")).encode() + b"\n"
-            stream.write(line)
-            digest.update(line)
-            count += 1
-    return {"rows": count, "sha256": digest.hexdigest()}
+# --- into the database -----------------------------------------------------------------------------------------------
 
 
-def _to_json(value: object) -> object:
-    if isinstance(value, (bytes, memoryview)):
-        return base64.b64encode(value).decode()
-    return str(value) if isinstance(value, uuid.UUID) else value
+def _keep_others_out(connection: sa.Connection, name: str) -> None:
+    """Let nobody else write to PostgreSQL until the end of the transaction.
+
+    Whoever takes a report in locks the tables in an order of his own, so that each try gives up, and lets go of all,
+    before PostgreSQL would take the two for a deadlock and end one of them.
+    """
+    names = ", ".join(f'"{table.name}"' for table in _TABLES)
+    for _ in range(_TRIES):
+        try:
+            with connection.begin_nested():
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_PATIENCE}'")
+                connection.exec_driver_sql(f"LOCK TABLE {names} IN EXCLUSIVE MODE")
+        except OperationalError as error:
+            if getattr(error.orig, "sqlstate", "") != _LOCK_NOT_AVAILABLE:
+                raise
+        else:
+            connection.exec_driver_sql("SET LOCAL lock_timeout TO DEFAULT")
+            return
+    raise Refused(f"others do not let go of {name}", "Stop the server, and try again.")
 
 
-def _check(path: Path) -> dict[str, int]:
-    """Return the rows of each table in a backup that is what was written."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            manifest = json.loads(archive.read(_MANIFEST))
-            if manifest.get("format") != _FORMAT:
-                raise BackupDamaged(path, "it is no backup of this server")
-            if manifest["schema"] != VERSION:
-                version = f"schema {manifest['schema']}, and this one knows {VERSION}"
-                raise BackupDamaged(path, f"it is of another version of the server ({version})")
-            for table in schema.metadata.sorted_tables:
-                known = manifest["tables"][table.name]
-                if _sum(archive, table) != (known["rows"], known["sha256"]):
-                    raise BackupDamaged(path, f"{table.name}.jsonl is not what was written")
-            return {name: int(known["rows"]) for name, known in manifest["tables"].items()}
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, TypeError, AttributeError, ValueError):
-        raise BackupDamaged(path, "it is no backup of this server, or damaged") from None
+_LOCK_NOT_AVAILABLE = "55P03"  # PostgreSQL's table of error codes
 
 
-def _sum(archive: zipfile.ZipFile, table: sa.Table) -> tuple[int, str]:
-    digest, count = hashlib.sha256(), 0
-    with archive.open(f"{table.name}.jsonl") as stream:
-        while piece := stream.read(_PIECE):
-            digest.update(piece)
-            count += piece.count(b"\n")
-    return count, digest.hexdigest()
-
-
-def _read(archive: zipfile.ZipFile, table: sa.Table, path: Path) -> Iterator[dict[str, Any]]:
-    with archive.open(f"{table.name}.jsonl") as stream:
-        for line in stream:
+def _replace_all(connection: sa.Connection, archive: zipfile.ZipFile, source: Path) -> None:
+    highest = connection.execute(sa.select(sa.func.max(schema.project.c.id))).scalar() or 0
+    projects = max(highest, _highest_ever(connection, schema.project))
+    signers = _highest_ever(connection, schema.signer)
+    raised = {
+        ("project", "id"): projects,
+        ("run", "project_id"): projects,
+        ("test", "project_id"): projects,
+        ("signer", "id"): signers,
+    }
+    for table in reversed(_TABLES):
+        connection.execute(sa.delete(table))
+    for table in _TABLES:
+        by = {column: raised[table.name, column] for column in table.c.keys() if (table.name, column) in raised}  # noqa: SIM118 - no dictionary
+        for rows in backup_file.rows_of(archive, table, source):
             try:
-                values = json.loads(line)
-                row = {name: _from_json(table.c[name], values.pop(name)) for name in table.c.keys()}  # noqa: SIM118 - no dictionary
-                yield row | {name: values[name] for name in values if name not in row}
-            except (KeyError, ValueError, AttributeError, TypeError, binascii.Error):
-                raise BackupDamaged(path, f"{table.name}.jsonl has a row of another form") from None
+                for row in rows:
+                    row.update({column: row[column] + number for column, number in by.items()})
+                connection.execute(sa.insert(table), rows)
+            except (IntegrityError, DataError, TypeError):
+                raise BackupDamaged(source, f"{table.name}.jsonl has rows that do not belong together") from None
+    if connection.dialect.name == "postgresql":
+        _set_sequences(connection)
 
 
-def _from_json(column: sa.Column[Any], value: Any) -> Any:  # noqa: ANN401 - JSON
-    if value is None:
-        return None
-    if isinstance(column.type, sa.LargeBinary):
-        return base64.b64decode(value, validate=True)
-    return uuid.UUID(value) if isinstance(column.type, sa.Uuid) else value
-
-
-def _rows_at_once(table: sa.Table) -> int:
-    """Return how many rows are in memory at once; of documents few, because each may be large."""
-    return 10 if table is schema.document else 500
-
-
-def _portions(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
-    portion: list[dict[str, Any]] = []
-    for row in rows:
-        portion.append(row)
-        if len(portion) == size:
-            yield portion
-            portion = []
-    if portion:
-        yield portion
+def _highest_ever(connection: sa.Connection, table: sa.Table) -> int:
+    """Return the highest number that a row of the table has had, as far as the database remembers it."""
+    if connection.dialect.name == "postgresql":
+        return int(connection.execute(sa.select(sa.func.pg_sequence_last_value(_sequence(table)))).scalar() or 0)
+    query = sa.text("SELECT seq FROM sqlite_sequence WHERE name = :name")
+    return int(connection.execute(query, {"name": table.name}).scalar() or 0)
 
 
 def _set_sequences(connection: sa.Connection) -> None:
-    """Let new rows be numbered behind those that were restored."""
-    for table in schema.metadata.sorted_tables:
+    """Let new rows be numbered behind those that were restored, and behind all that were there before."""
+    for table in _TABLES:
         if "id" in table.c:
-            highest = connection.execute(sa.select(sa.func.max(table.c.id))).scalar()
-            sequence = sa.func.pg_get_serial_sequence(f'"{table.name}"', "id")
-            connection.execute(sa.select(sa.func.setval(sequence, highest or 1, highest is not None)))
+            highest = connection.execute(sa.select(sa.func.max(table.c.id))).scalar() or 0
+            highest = max(highest, _highest_ever(connection, table))
+            if highest:
+                connection.execute(sa.select(sa.func.setval(_sequence(table), highest)))
+
+
+def _sequence(table: sa.Table) -> sa.ColumnElement[str]:
+    name = sa.func.pg_get_serial_sequence(f'"{table.name}"', "id")
+    return sa.cast(name, REGCLASS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
@@ -14,6 +13,7 @@ from jux_server.store.database import now
 from jux_server.store.queries.projects import visible_projects
 from jux_server.store.queries.runs import find_run as find_visible_run
 from jux_server.upkeep.records import record
+from jux_server.upkeep.space import give_back, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _DAY = 86_400_000_000  # microseconds
 _KEPT_EVENTS = 90 * _DAY
 _AT_ONCE = 50  # runs that one transaction deletes, so that nobody waits long for the next
-_PAGES = 2_000  # of a SQLite file that are given back at once
+_EVENTS_AT_ONCE = 5_000
 
 run, project, document = schema.run, schema.project, schema.document
 
@@ -55,28 +55,30 @@ def prune(database: Database, default: Retention, *, dry_run: bool = False, at: 
     """
     time = now() if at is None else at
     with database.read() as connection:
-        rows = list(connection.execute(sa.select(project)))
-        doomed = {row.id: list(_doomed(connection, row, default, time)) for row in rows}
-        found = Counter({row.name: len(doomed[row.id]) for row in rows if doomed[row.id]})
-        documents, size = _weigh(connection, [number for numbers in doomed.values() for number in numbers])
-    if dry_run:
-        return Pruned(sum(found.values()), documents, size, 0, 0, 0, dict(found))
+        projects = list(connection.execute(sa.select(project)))
+        doomed = {row.id: list(_doomed(connection, row, default, time)) for row in projects}
+        if dry_run:
+            planned = {row.name: len(doomed[row.id]) for row in projects if doomed[row.id]}
+            documents, size = _weigh(connection, [number for numbers in doomed.values() for number in numbers])
+            return Pruned(sum(planned.values()), documents, size, 0, 0, 0, planned)
     before = size_of(database)
-    tests = 0
-    for project_id, numbers in doomed.items():
-        for start in range(0, len(numbers), _AT_ONCE):
+    found: Counter[str] = Counter()
+    documents = size = tests = 0
+    for row in projects:
+        for start in range(0, len(doomed[row.id]), _AT_ONCE):
             with database.write() as connection:
-                _delete_runs(connection, numbers[start : start + _AT_ONCE])
-        if numbers:
-            with database.write() as connection:
-                tests += _delete_unused_tests(connection, project_id)
-    old = schema.event.c.at < time - _KEPT_EVENTS
-    with database.write() as connection:
-        events = connection.execute(sa.delete(schema.event).where(old)).rowcount
+                mine = _held(connection, doomed[row.id][start : start + _AT_ONCE])
+                count, weight = _weigh(connection, mine)
+                _delete_runs(connection, mine)
+            found[row.name] += len(mine)
+            documents, size = documents + count, size + weight
+        if doomed[row.id]:
+            tests += _delete_unused_tests(database, row.id)
+    events = _delete_events(database, time - _KEPT_EVENTS)
     if found or events:
-        _give_back(database)
+        give_back(database)
     freed = max(0, before - size_of(database))
-    pruned = Pruned(sum(found.values()), documents, size, tests, events, freed, dict(found))
+    pruned = Pruned(found.total(), documents, size, tests, events, freed, {name: n for name, n in found.items() if n})
     with database.write() as connection:
         record(connection, "prune", time, pruned._asdict())
     return pruned
@@ -109,68 +111,67 @@ def _weigh(connection: sa.Connection, numbers: Sequence[int]) -> tuple[int, int]
     return documents, size
 
 
+def _held(connection: sa.Connection, numbers: Sequence[int]) -> list[int]:
+    """Return those of the runs that may still go, and let nobody change them until the end of the transaction.
+
+    A pin counts that came meanwhile, and who adds a signature to one of them waits.
+    """
+    chosen = sa.select(run.c.id).where(run.c.id.in_(numbers), run.c.is_pinned.is_(False))
+    # In this order, so that nobody who holds several waits for one of these while this waits for one of his.
+    return list(connection.execute(chosen.order_by(run.c.id).with_for_update()).scalars())
+
+
 def _delete_runs(connection: sa.Connection, numbers: Sequence[int]) -> None:
-    # Who adds a signature to one of them holds it, and a pin that came meanwhile counts.
-    chosen = sa.select(run.c.id).where(run.c.id.in_(numbers), run.c.is_pinned.is_(False)).with_for_update()
-    mine = list(connection.execute(chosen).scalars())
     for table in (schema.problem, schema.results, schema.suite, schema.tag, document):
-        connection.execute(sa.delete(table).where(table.c.run_id.in_(mine)))
-    connection.execute(sa.delete(run).where(run.c.id.in_(mine)))
+        connection.execute(sa.delete(table).where(table.c.run_id.in_(numbers)))
+    connection.execute(sa.delete(run).where(run.c.id.in_(numbers)))
 
 
-def _delete_unused_tests(connection: sa.Connection, project_id: int) -> int:
-    """Delete the names of tests that no run has any more.
+def _delete_unused_tests(database: Database, project_id: int) -> int:
+    """Delete the names of tests that no run has any more, a block of them in a transaction.
 
     Whoever takes a report in refers to the project's row, so that it is done before this or begins after it; the new
     generation tells it to forget the numbers that it knew.
     """
-    connection.execute(sa.select(project.c.id).where(project.c.id == project_id).with_for_update())
-    numbers = set(
-        connection.execute(sa.select(schema.test.c.id).where(schema.test.c.project_id == project_id)).scalars()
-    )
-    used: set[int] = set()
-    for _, found in results.test_numbers_in_use(connection, {number // results.BLOCK for number in numbers}):
-        used |= found
-    unused = sorted(numbers - used)
-    for start in range(0, len(unused), 500):
-        connection.execute(sa.delete(schema.test).where(schema.test.c.id.in_(unused[start : start + 500])))
-    if unused:
-        newer = {"generation": project.c.generation + 1}
-        connection.execute(sa.update(project).where(project.c.id == project_id).values(newer))
-    return len(unused)
-
-
-def _give_back(database: Database) -> None:
-    """Give the space of deleted rows back: to the system by SQLite, to later rows by PostgreSQL."""
-    if not database.is_sqlite:
-        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            for table in ("run", "document", "results", "problem", "suite", "test", "event"):
-                connection.exec_driver_sql(f"VACUUM (ANALYZE) {table}")
-        return
-    # Outside of transactions, as a checkpoint has to be; and as a script, because Python takes one step only of a
-    # statement that has no columns, which is one page here.
-    with closing(database.engine.raw_connection()) as raw:
-        driver: Any = raw.driver_connection
-        free = _PAGES
-        while free >= _PAGES:
-            driver.executescript(f"PRAGMA incremental_vacuum({_PAGES})")
-            free = driver.execute("PRAGMA freelist_count").fetchone()[0]
-        # Without waiting for readers, because writers would have to wait as long; what is left, the next one does.
-        driver.execute("PRAGMA busy_timeout = 200")
-        try:
-            driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        finally:
-            driver.execute("PRAGMA busy_timeout = 60000")
-
-
-def size_of(database: Database) -> int:
-    """Return the bytes that a database takes."""
-    if not database.is_sqlite:
-        with database.read() as connection:
-            return int(connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one())
+    of_project = sa.select(schema.test.c.id).where(schema.test.c.project_id == project_id)
     with database.read() as connection:
-        pages = int(connection.exec_driver_sql("PRAGMA page_count").scalar_one())
-        return pages * int(connection.exec_driver_sql("PRAGMA page_size").scalar_one())
+        blocks = sorted({number // results.BLOCK for number in connection.execute(of_project).scalars()})
+    deleted = 0
+    for block in blocks:
+        with database.read() as connection:
+            if not _unused_tests(connection, project_id, block):
+                continue
+        with database.write() as connection:
+            connection.execute(sa.select(project.c.id).where(project.c.id == project_id).with_for_update())
+            unused = _unused_tests(connection, project_id, block)  # a report may have come that has them
+            if unused:
+                connection.execute(sa.delete(schema.test).where(schema.test.c.id.in_(unused)))
+                newer = {"generation": project.c.generation + 1}
+                connection.execute(sa.update(project).where(project.c.id == project_id).values(newer))
+        deleted += len(unused)
+    return deleted
+
+
+def _unused_tests(connection: sa.Connection, project_id: int, block: int) -> list[int]:
+    first = block * results.BLOCK
+    chosen = sa.select(schema.test.c.id).where(schema.test.c.id.between(first, first + results.BLOCK - 1))
+    numbers = set(connection.execute(chosen.where(schema.test.c.project_id == project_id)).scalars())
+    for _, used in results.test_numbers_in_use(connection, [block]):
+        numbers -= used
+    return sorted(numbers)
+
+
+def _delete_events(database: Database, before: int) -> int:
+    """Delete what happened before that time, some at once."""
+    event = schema.event
+    old = sa.select(event.c.id).where(event.c.at < before).order_by(event.c.at).limit(_EVENTS_AT_ONCE)
+    deleted = 0
+    while True:
+        with database.write() as connection:
+            count = connection.execute(sa.delete(event).where(event.c.id.in_(old.scalar_subquery()))).rowcount
+        deleted += count
+        if count < _EVENTS_AT_ONCE:
+            return deleted
 
 
 def find_run(connection: sa.Connection, name: str) -> sa.Row[Any]:

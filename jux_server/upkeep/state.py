@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from jux_server.store import schema
 from jux_server.upkeep.records import Last, last_results
-from jux_server.upkeep.retention import size_of
+from jux_server.upkeep.space import size_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -79,3 +79,13 @@ def server(database):
 def _no_proxy(monkeypatch):
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def one_server(tmp_path_factory, empty_sqlite):
+    """Return a server for all tests of a module, on SQLite, for requests that end before there is a database."""
+    path = tmp_path_factory.mktemp("one-server") / "jux-server.db"
+    shutil.copy(empty_sqlite, path)
+    opened = open_database(str(path))
+    with running(opened) as started:
+        yield started

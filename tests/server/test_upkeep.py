@@ -5,21 +5,27 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-import threading
 import time
-import zipfile
-from contextlib import contextmanager
 
 import pytest
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.serialization import Encoding
-from servers import drop_database, make_database
+from kept_reports import (
+    changed_copy,
+    everything,
+    ids,
+    make_older,
+    receive,
+    report,
+    reports_coming_in,
+    rows_of,
+    state_of,
+)
 
 from jux_server.api.access import HERE
 from jux_server.errors import Refused, Unknown
 from jux_server.intake import Created, Intake
 from jux_server.store import schema
-from jux_server.store.database import open_database
 from jux_server.store.queries.runs import content_of, documents_of
 from jux_server.store.saving import unpack
 from jux_server.store.schema import State
@@ -32,61 +38,6 @@ from jux_server.upkeep.schedule import prune_when_due
 from jux_server.upkeep.state import server_state
 from pytest_jux.errors import FileProblem
 from pytest_jux.signer import sign_report
-
-DAY = 86_400_000_000
-
-
-def report(number, *, project="shop", branch="main", cases=3, extra=""):
-    facts = {"project": project, "git:branch": branch}
-    properties = "".join(f'<property name="{name}" value="{value}"/>' for name, value in facts.items())
-    rows = "".join(f'<testcase classname="tests.a" name="test_{case}{extra}" time="0.1"/>' for case in range(cases))
-    head = f'<testsuite name="pytest" tests="{cases}" timestamp="2026-01-01T00:00:{number % 60:02}"'
-    return f'{head} hostname="{number}"><properties>{properties}</properties>{rows}</testsuite>'.encode()
-
-
-def receive(database, data):
-    outcome = Intake(database).receive(data, HERE)
-    assert isinstance(outcome, Created)
-    return outcome
-
-
-def rows_of(database, table):
-    with database.read() as connection:
-        return connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
-
-
-def ids(database):
-    with database.read() as connection:
-        return {str(found) for found in connection.execute(sa.select(schema.run.c.public_id)).scalars()}
-
-
-def make_older(database, outcome, days):
-    with database.write() as connection:
-        older = {"received_at": schema.run.c.received_at - days * DAY}
-        connection.execute(sa.update(schema.run).where(schema.run.c.public_id == outcome.id).values(older))
-
-
-@contextmanager
-def reports_coming_in(database):
-    """Take new reports in from a thread until the block ends; gives the list of their outcomes."""
-    outcomes, is_over, intake = [], threading.Event(), Intake(database)
-
-    def take():
-        number = 10_000
-        while not is_over.is_set():
-            outcomes.append(intake.receive(report(number, project="busy"), HERE))
-            number += 1
-
-    thread = threading.Thread(target=take)
-    thread.start()
-    try:
-        yield outcomes
-    finally:
-        is_over.set()
-        thread.join()
-    assert outcomes
-    assert all(isinstance(outcome, Created) for outcome in outcomes)
-
 
 # --- pruning ---------------------------------------------------------------------------------------------------------
 
@@ -231,32 +182,6 @@ def test_decision_that_makes_no_sense_is_refused(database, wrong):
 # --- backups ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def other_database(request, tmp_path):
-    """Return a second database, once of each kind."""
-    if request.param == "sqlite":
-        opened = open_database(str(tmp_path / "other.db"))
-        yield opened
-        opened.close()
-        return
-    url = request.getfixturevalue("postgres")
-    make_database(url, "jux_other", "jux_template")
-    opened = open_database(url.replace("/postgres?", "/jux_other?"))
-    yield opened
-    opened.close()
-    drop_database(url, "jux_other")
-
-
-def everything(database):
-    found = {}
-    with database.read() as connection:
-        for table in schema.metadata.sorted_tables:
-            if table.name != "upkeep":
-                rows = connection.execute(sa.select(table).order_by(*table.primary_key.columns))
-                found[table.name] = [tuple(bytes(v) if isinstance(v, memoryview) else v for v in row) for row in rows]
-    return found
-
-
 def test_backup_of_either_kind_is_restored_into_either_kind(database, other_database, tmp_path, p256):
     add_signer(database, p256.certificate)
     create_key(database, "ci")
@@ -298,12 +223,6 @@ def test_restore_into_a_database_with_reports_needs_force(database, tmp_path):
     assert str(later.id) in ids(database)
     restore(database, tmp_path / "jux.zip", force=True)
     assert str(later.id) not in ids(database)
-
-
-def changed_copy(source, target, name, change):
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
-        for item in old.namelist():
-            new.writestr(item, change(old.read(item)) if item == name else old.read(item))
 
 
 @pytest.mark.parametrize(
@@ -357,12 +276,6 @@ def test_backup_into_a_directory_that_there_is_not_leaves_nothing(database, tmp_
 
 
 # --- verification anew -----------------------------------------------------------------------------------------------
-
-
-def state_of(database, outcome):
-    with database.read() as connection:
-        row = find_run(connection, str(outcome.id))
-        return State(row.state), row.signer, [State(one.state) for one in documents_of(connection, row.id)]
 
 
 def test_report_becomes_trusted_when_its_signer_is_added_and_loses_it_with_him(database, p256):

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from itertools import islice
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
 from jux_server.store import results, schema
-from jux_server.store.queries.runs import named, names_of
+from jux_server.store.queries.names import named, names_of
+from jux_server.store.queries.outcomes import FAILING, PASSING, Ended, by_test, worse
+from jux_server.store.queries.projects import of_projects
 from jux_server.store.schema import BAD, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from jux_server.store.queries.projects import Visible
-    from jux_server.store.results import Found
 
 run, test, problem = schema.run, schema.test, schema.problem
 
 _MOST_CANDIDATES = 300  # tests of a window of runs that are looked at closely, those that failed most often first
-_FAILING = frozenset({int(Result.FAILED), int(Result.ERROR)})
-_PASSING = frozenset({int(Result.PASSED), int(Result.FLAKY)})
+_IN_VAIN = 2_000  # runs without a test that its history looks into
+_AT_ONCE = 250
 
 
 class NamedTest(NamedTuple):
@@ -91,47 +93,83 @@ class Slow(NamedTuple):
 
 def window(connection: sa.Connection, project: int, branch: str | None, size: int) -> list[sa.Row[Any]]:
     """Return the newest runs of a project or of one of its branches, newest first."""
-    columns = (run.c.id, run.c.public_id, run.c.branch, run.c.commit, run.c.is_dirty, run.c.received_at, run.c.slowest)
-    chosen = sa.select(*columns).where(run.c.project_id == project)
+    chosen = sa.select(*_OF_RUN, run.c.slowest).where(run.c.project_id == project)
     if branch is not None:
         chosen = chosen.where(run.c.branch == branch)
     return list(connection.execute(chosen.order_by(run.c.id.desc()).limit(size)))
 
 
+_OF_RUN = (run.c.id, run.c.public_id, run.c.branch, run.c.commit, run.c.is_dirty, run.c.received_at)
+
+
 def find_test(connection: sa.Connection, visible: Visible, number: int) -> NamedTest | None:
     """Return a test by its number, None if there is none to see."""
     found = connection.execute(sa.select(*_TEST).where(test.c.id == number)).one_or_none()
-    return NamedTest(*found) if found is not None and found.project_id in visible.names else None
+    return NamedTest(*found) if found is not None and visible.names([found.project_id]) else None
 
 
 _TEST = (test.c.id, test.c.project_id, test.c.classname, test.c.name)
 
 
 def list_tests(
-    connection: sa.Connection, projects: Sequence[int], text: str, *, after: int, limit: int
+    connection: sa.Connection, projects: Collection[int] | None, text: str, *, after: int, limit: int
 ) -> tuple[list[NamedTest], int | None]:
-    """Return tests of these projects, in the order in which they were first seen, and where the next ones begin."""
-    chosen = sa.select(*_TEST).where(test.c.project_id.in_(projects), test.c.id > after)
+    """Return tests of these projects (None: of all), in the order in which they were first seen, and the next ones."""
+    column: sa.ColumnElement[int] = test.c.project_id
+    if connection.dialect.name == "sqlite":
+        column += 0  # its index would lead from row to row through the whole table, in the order of hashes
+    chosen = sa.select(*_TEST).where(*of_projects(column, projects), test.c.id > after)
     if text:
-        chosen = chosen.where(named(text))
+        chosen = chosen.where(named(connection, text))
     rows = [NamedTest(*row) for row in connection.execute(chosen.order_by(test.c.id).limit(limit + 1))]
     return rows[:limit], rows[limit - 1].id if len(rows) > limit else None
 
 
-def history(connection: sa.Connection, test_id: int, runs: Sequence[sa.Row[Any]]) -> list[Execution]:
-    """Return how a test ended in those of these runs that have it, in their order."""
-    by_id = {row.id: row for row in runs}
-    found = {one.run_id: one for one in results.results_of_tests(connection, [test_id], list(by_id))}
-    said = {}
-    if any(one.outcome != Result.PASSED for one in found.values()):
-        columns = (problem.c.run_id, problem.c.type, problem.c.message)
-        asked = sa.select(*columns).where(problem.c.run_id.in_(list(found)), problem.c.test_id == test_id)
-        said = {run_id: (kind, message) for run_id, kind, message in connection.execute(asked)}
+def history(connection: sa.Connection, one: NamedTest, branch: str | None, limit: int) -> list[Execution]:
+    """Return how a test ended in the newest runs that have it, newest first, in one branch or in all.
+
+    Of a run that has it more than once, the worst result counts, with the longest time.
+    """
+    found = dict(islice(_endings(connection, one, branch), limit))
+    columns = (problem.c.run_id, problem.c.outcome, problem.c.type, problem.c.message)
+    bad = [run_id for run_id, (outcome, _) in found.items() if outcome != Result.PASSED]
+    asked = sa.select(*columns).where(problem.c.run_id.in_(bad), problem.c.test_id == one.id)
+    said = {(run_id, outcome): (kind, message) for run_id, outcome, kind, message in connection.execute(asked)}
+    of_runs: sa.Select[Any] = sa.select(*_OF_RUN).where(run.c.id.in_(list(found))).order_by(run.c.id.desc())
     return [
-        Execution(row, Result(found[row.id].outcome), found[row.id].duration, *said.get(row.id, ()))
-        for row in runs
-        if row.id in found
+        Execution(row, Result(outcome), duration, *said.get((row.id, outcome), ()))
+        for row in connection.execute(of_runs)
+        for outcome, duration in [found[row.id]]
     ]
+
+
+def _endings(connection: sa.Connection, one: NamedTest, branch: str | None) -> Iterator[tuple[int, Ended]]:
+    """Give the runs that have a test, newest first, as far as it is worth looking, and how it ended there."""
+    table = schema.results.c
+    block, offset = divmod(one.id, results.BLOCK)
+    asked = sa.select(table.run_id, table.content).where(table.block == block)
+    if branch is not None:
+        of_branch = sa.select(run.c.id).where(run.c.project_id == one.project_id, run.c.branch == branch)
+        asked = asked.where(table.run_id.in_(of_branch))
+    asked = asked.order_by(table.run_id.desc()).limit(_AT_ONCE)
+    before, in_vain = None, 0
+    while in_vain < _IN_VAIN:
+        rows = list(connection.execute(asked if before is None else asked.where(table.run_id < before)))
+        for run_id, content in rows:
+            entries = results.unpack(content)
+            ended: Ended | None = None
+            at = entries.offsets.find(offset)
+            while at >= 0:
+                result = entries.outcomes[at], entries.durations[at]
+                ended = result if ended is None else worse(ended, result)
+                at = entries.offsets.find(offset, at + 1)
+            if ended is None:
+                in_vain += 1
+            else:
+                yield run_id, ended
+        if len(rows) < _AT_ONCE:
+            return
+        before = rows[-1].run_id
 
 
 def figures_of(executions: Iterable[tuple[int, int]]) -> Figures:
@@ -159,10 +197,8 @@ def flaky_tests(connection: sa.Connection, project: int, runs: Sequence[sa.Row[A
             counted.order_by(sa.func.count().desc(), problem.c.test_id).limit(_MOST_CANDIDATES)
         ).scalars()
     )
-    found: dict[int, list[Found]] = defaultdict(list)
-    for one in results.results_of_tests(connection, candidates, list(by_id)):
-        found[one.test_id].append(one)
-    names = names_of(connection, set(candidates))
+    found = by_test(results.results_of_tests(connection, candidates, list(by_id)))
+    names = names_of(connection, candidates)
     rows = [
         _flaky(NamedTest(number, project, *names.get(number, ("", ""))), found[number], by_id) for number in candidates
     ]
@@ -170,21 +206,22 @@ def flaky_tests(connection: sa.Connection, project: int, runs: Sequence[sa.Row[A
     return sorted(flaky, key=lambda one: (-one.score, one.test.id))[:limit]
 
 
-def _flaky(info: NamedTest, found: Sequence[Found], runs: dict[int, sa.Row[Any]]) -> Flaky:
+def _flaky(info: NamedTest, found: dict[int, Ended], runs: dict[int, sa.Row[Any]]) -> Flaky:
     """Look closely at one test. A single switch is a change of the code, and no sign of flakiness."""
     branches: dict[str | None, bool] = {}
     commits: dict[str, set[bool]] = defaultdict(set)
     switches = 0
-    for one in sorted(found, key=lambda one: one.run_id):
-        if one.outcome not in _FAILING | _PASSING:
+    for run_id in sorted(found):
+        outcome, _ = found[run_id]
+        if outcome not in FAILING | PASSING:
             continue
-        at, failed = runs[one.run_id], one.outcome in _FAILING
+        at, failed = runs[run_id], outcome in FAILING
         switches += branches.get(at.branch, failed) != failed
         branches[at.branch] = failed
         if at.commit and not at.is_dirty:
             commits[at.commit].add(failed)
     differing = sum(len(seen) > 1 for seen in commits.values())
-    figures = figures_of((one.outcome, one.duration) for one in found)
+    figures = figures_of(found.values())
     return Flaky(info, figures, switches, differing, figures.flaky)
 
 
@@ -192,14 +229,12 @@ def slowest_tests(connection: sa.Connection, project: int, runs: Sequence[sa.Row
     """Return the tests that take longest at the median of these runs; candidates are the slowest of each run."""
     counted = Counter(number for row in runs for number in results.unpack_numbers(row.slowest))
     candidates = [number for number, _ in counted.most_common(_MOST_CANDIDATES)]
-    found: dict[int, list[Found]] = defaultdict(list)
-    for one in results.results_of_tests(connection, candidates, [row.id for row in runs]):
-        found[one.test_id].append(one)
-    names = names_of(connection, set(candidates))
+    found = by_test(results.results_of_tests(connection, candidates, [row.id for row in runs]))
+    names = names_of(connection, candidates)
     rows = []
     for number in candidates:
-        figures = figures_of((one.outcome, one.duration) for one in found[number])
+        figures = figures_of(found[number].values())
         if figures.p50 is not None:
-            total = sum(one.duration for one in found[number])
+            total = sum(duration for _, duration in found[number].values())
             rows.append(Slow(NamedTest(number, project, *names.get(number, ("", ""))), figures, total))
     return sorted(rows, key=lambda row: (-(row.figures.p50 or 0), row.test.id))[:limit]
