@@ -5,7 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import os
+import resource
 import time
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -179,6 +182,13 @@ def test_decision_that_makes_no_sense_is_refused(database, wrong):
         set_project(database, "shop", **wrong)
 
 
+@pytest.mark.parametrize("name", ["", " ", " shop", "shop\n", "sh\x1bop", "x" * 201])
+def test_name_that_no_report_can_give_is_no_project(database, name):
+    with pytest.raises(Refused, match="name"):
+        set_project(database, name)
+    assert list_projects(database) == []
+
+
 # --- backups ---------------------------------------------------------------------------------------------------------
 
 
@@ -273,6 +283,33 @@ def test_backup_into_a_directory_that_there_is_not_leaves_nothing(database, tmp_
     with pytest.raises(FileProblem, match="cannot read"):
         restore(database, tmp_path / "missing.zip")
     assert [path.name for path in tmp_path.iterdir() if "zip" in path.name] == []
+
+
+def test_backup_takes_the_place_of_no_device_directory_or_database(database, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for target in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(Refused, match="is there already, and no file"):
+            back_up(database, target)
+    if database.is_sqlite:
+        with pytest.raises(Refused, match="is the database itself"):
+            back_up(database, Path(database.name))
+    assert rows_of(database, schema.run) == 0
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_full_disk_leaves_the_backup_before_as_it_was(database, tmp_path):
+    back_up(database, tmp_path / "jux.zip")
+    before = (tmp_path / "jux.zip").read_bytes()
+    receive(database, report(1, cases=1000))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # bytes of each file
+    try:
+        with pytest.raises(FileProblem, match="cannot write"):
+            back_up(database, tmp_path / "jux.zip")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "jux.zip").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir() if "zip" in path.name] == ["jux.zip"]
 
 
 # --- verification anew -----------------------------------------------------------------------------------------------
