@@ -28,7 +28,6 @@ SLOWEST = 50  # tests of each run that are remembered as its slowest
 _LEVEL = 1
 _PORTION = 900  # parameters of one statement
 _FEW = 16  # blocks that are looked at before it is known whether more are needed
-_MODULUS = 1 << 32
 
 
 class Block(NamedTuple):
