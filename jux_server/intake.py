@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.hashes import SHA256
+from sqlalchemy.exc import IntegrityError
 
 from jux_server.store import schema
 from jux_server.store.database import now
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from lxml import etree
 
     from jux_server.store.database import Database
+    from jux_server.store.saving import Saved
     from jux_server.trust import Caller
     from pytest_jux.document import Limits
     from pytest_jux.report import Report
@@ -142,14 +144,23 @@ class Intake:
             return refusal.outcome
         document = NewDocument(len(data), pack(data), received_at, seal, caller.key_id)
         new = _new_run(project, examined, document, sender or {})
-        with self.database.write() as connection:
-            saved = save(connection, new, self._numbers)
-            kind = "created" if saved.is_new else "attached" if saved.is_better else "duplicate"
-            _note(connection, received_at, kind, project, caller, new.hash, run_id=saved.run_id)
+        try:
+            saved = self._keep(new, caller)
+        except IntegrityError:  # its project was replaced meanwhile, as a restored backup does
+            saved = self._keep(new, caller)
         if saved.learned is not None:
             self._numbers.learn(saved.learned)
         known = (saved.public_id, examined.canonical_hash, project, seal, new.contents.counts)
         return Created(*known) if saved.is_new else Duplicate(*known, saved.is_better)
+
+    def _keep(self, new: NewRun, caller: Caller) -> Saved:
+        """Store a report, with a note of its arrival, in one transaction."""
+        at = new.document.received_at
+        with self.database.write() as connection:
+            saved = save(connection, new, self._numbers)
+            kind = "created" if saved.is_new else "attached" if saved.is_better else "duplicate"
+            _note(connection, at, kind, new.project, caller, new.hash, run_id=saved.run_id)
+        return saved
 
     def _check_policy(self, project: str, seal: Seal) -> None:
         """Raise `_Refusal` for a signature that is not good enough for the project."""

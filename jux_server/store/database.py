@@ -44,6 +44,8 @@ class Database:
         self.engine = engine
         self.name = name
         self._writers = engine.execution_options(jux_writes=True)
+        one_state = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        self._readers = engine if self.is_sqlite else engine.execution_options(**one_state)
         self._one_writer = threading.Lock()
 
     @property
@@ -54,7 +56,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """Give a connection that sees one state of the database."""
-        with self.engine.connect() as connection:
+        with self._readers.connect() as connection:
             yield connection
 
     @contextmanager
@@ -197,9 +199,8 @@ _EXAMPLE = "Give postgresql://user@host/name, or the path of a SQLite file."
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # transactions begin when `_begin_sqlite` says so
-    if (
-        connection.execute("PRAGMA page_count").fetchone()[0] == 0
-    ):  # of an empty file only: it takes the lock of a writer
+    is_empty = connection.execute("PRAGMA page_count").fetchone()[0] == 0
+    if is_empty:  # of no other: it takes the lock of a writer
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # so that pruning can give pages back one by one
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "cache_size = -16000"):
         connection.execute(f"PRAGMA {pragma}")

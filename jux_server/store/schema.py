@@ -83,6 +83,7 @@ project = sa.Table(
     sa.Column("default_branch", sa.Text),  # NULL: main, else master, else the branch of the newest run
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("generation", sa.Integer, nullable=False, server_default="0"),  # grows when tests are deleted
+    sqlite_autoincrement=True,  # a server remembers tests by the number of their project
 )
 
 api_key = sa.Table(

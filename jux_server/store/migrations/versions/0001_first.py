@@ -53,6 +53,7 @@ def upgrade() -> None:
         sa.Column("generation", sa.Integer(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_project"),
         sa.UniqueConstraint("name", name="uq_project_name"),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "signer",
