@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from jux_server.store.schema import upkeep
 
@@ -22,8 +23,11 @@ class Last(NamedTuple):
 
 def record(connection: sa.Connection, name: str, at: int, result: Mapping[str, Any]) -> None:
     """Write down the result of a kind of upkeep in place of the one before."""
-    connection.execute(sa.delete(upkeep).where(upkeep.c.name == name))
-    connection.execute(sa.insert(upkeep).values(name=name, at=at, result=json.dumps(result)))
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    values = {"at": at, "result": json.dumps(result)}
+    # One statement, because two processes may come to an end at once.
+    new = insert(upkeep).values(name=name, **values).on_conflict_do_update(index_elements=["name"], set_=values)
+    connection.execute(new)
 
 
 def last_results(connection: sa.Connection) -> dict[str, Last]:

@@ -913,7 +913,7 @@ def test_no_api_key_is_in_the_traceback_of_a_crash_while_publishing(tmp_path, p2
         project.configure(api_ca=authority_file(tmp_path))
         project.write("site/sitecustomize.py", SITECUSTOMIZE)
         environ = {"PYTHONPATH": str(project.directory / "site"), "UNIMPORTABLE": module}
-        loud = ("-vv", "--full-trace", "--showlocals")
+        loud = ("-vv", "--full-trace", "--showlocals", "-p", "no:schemathesis")  # it imports urllib3 itself
         leaks = project.leaks_of_pytest("--junit-xml=report.xml", *loud, JUX_DEBUG="1", PYTHONDEVMODE="1", **environ)
         leaks += project.leaks_of_all("jux-publish report.xml", "jux-cache push", **environ)
     assert b"pytest-jux failed: ModuleNotFoundError" in project.said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -15,6 +16,7 @@ from jux_server.store import schema
 from jux_server.store.database import now, open_database
 from jux_server.store.schema import State
 from jux_server.trust import add_signer
+from jux_server.upkeep.records import last_results, record
 from jux_server.upkeep.retention import Retention, prune
 from jux_server.upkeep.reverify import reverify
 from pytest_jux.signer import sign_report
@@ -34,6 +36,22 @@ def test_two_who_prune_at_once_delete_everything_once(database):
     assert sum(one.runs for one in pruned) == 119
     assert sum(one.documents for one in pruned) == 119
     assert rows_of(database, schema.run) == 1
+
+
+def test_results_of_upkeep_are_written_down_at_once_by_many(database):
+    def write_down(number):
+        with database.write() as connection:
+            record(connection, "prune", number, {"runs": number})
+            time.sleep(0.05)  # all of them are in the middle
+
+    with database.write() as connection:
+        record(connection, "prune", 1000, {"runs": 1000})
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(write_down, range(6)))
+    with database.read() as connection:
+        last = last_results(connection)["prune"]
+    assert last.at in range(6)
+    assert last.result == {"runs": last.at}
 
 
 def test_pruning_and_verification_anew_go_beside_each_other(database, p256):
