@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import anyio
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -27,12 +27,17 @@ from jux_server.api.problems import Problem, bad_parameter
 from jux_server.intake import Intake
 from jux_server.pruning import pruning
 from jux_server.upkeep.retention import Retention
+from jux_server.web import PAGES
+from jux_server.web.access import SignInNeeded
+from jux_server.web.links import Links
+from jux_server.web.problems import problem_page, sign_in_first, wants_page
 from pytest_jux.document import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from fastapi import Request
+    from fastapi.responses import Response
 
     from jux_server.store.database import Database
 
@@ -48,7 +53,7 @@ class Choices:
     """What is decided for one server: see the settings of the same names.
 
     `largest_report` is in bytes; `rate` is such as `600/minute`, or "" for any number of requests; `prune_every` is in
-    hours, 0 for never.
+    hours, 0 for never; `base_url` is the address that users see, "" for the one they asked.
     """
 
     is_open_here: bool = True
@@ -57,6 +62,7 @@ class Choices:
     rate: str = ""
     retention: Retention = _FOREVER
     prune_every: float = 0
+    base_url: str = ""
 
 
 def create_app(database: Database, choices: Choices | None = None) -> FastAPI:
@@ -77,51 +83,64 @@ def create_app(database: Database, choices: Choices | None = None) -> FastAPI:
     app.state.database = database
     app.state.gate = Gate(database, is_open_here=choices.is_open_here, rate=choices.rate)
     app.state.intake = Intake(database, accept=choices.accept, limits=limits)
+    app.state.links = Links(urlsplit(choices.base_url).path)
+    app.state.flaky_known = {}
+    app.state.base_url = choices.base_url.rstrip("/")
     app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(SignInNeeded, _sign_in_needed)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _wrong_parameters)
     for error in (OperationalError, InterfaceError, PoolTimeout):
         app.add_exception_handler(error, _no_database)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _broken)
-    for router in ROUTERS:
+    for router in (*ROUTERS, *PAGES):
         app.include_router(router)
     observe(app)
     describe(app)
     return app
 
 
-async def _problem(_request: Request, error: Exception) -> JSONResponse:
+def _said(request: Request, problem: Problem) -> Response:
+    """Return an error as those who asked can read it."""
+    return problem_page(request, problem) if wants_page(request) else problem.answer()
+
+
+async def _sign_in_needed(request: Request, _error: Exception) -> Response:
+    return sign_in_first(request)
+
+
+async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)  # noqa: S101 - Starlette calls it for nothing else
-    return error.answer()
+    return _said(request, error)
 
 
-async def _http_exception(_request: Request, error: Exception) -> JSONResponse:
+async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - as above
     status = HTTPStatus(error.status_code)
-    return Problem(status, status.phrase, headers=error.headers).answer()
+    return _said(request, Problem(status, status.phrase, headers=error.headers))
 
 
-async def _no_database(_request: Request, error: Exception) -> JSONResponse:
+async def _no_database(request: Request, error: Exception) -> Response:
     _log.error("the database does not answer: %s", type(error).__name__)
     reason = "the database does not answer; nothing was stored"
     headers = {"Retry-After": "5"}
-    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "Database not available", reason, headers=headers).answer()
+    return _said(request, Problem(HTTPStatus.SERVICE_UNAVAILABLE, "Database not available", reason, headers=headers))
 
 
-async def _gone(_request: Request, _error: Exception) -> JSONResponse:
+async def _gone(request: Request, _error: Exception) -> Response:
     """Answer a client that is not there any more: nobody reads it, but it is no error of ours and not in the log."""
-    return Problem(HTTPStatus.BAD_REQUEST, "Invalid body", "the connection was closed before its end").answer()
+    return _said(request, Problem(HTTPStatus.BAD_REQUEST, "Invalid body", "the connection was closed before its end"))
 
 
-async def _broken(_request: Request, _error: Exception) -> JSONResponse:
+async def _broken(request: Request, _error: Exception) -> Response:
     """Answer after an error of our own, whose traceback the server logs."""
     reason = "the server has made a mistake; its log says which"
-    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error", reason).answer()
+    return _said(request, Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error", reason))
 
 
-async def _wrong_parameters(_request: Request, error: Exception) -> JSONResponse:
+async def _wrong_parameters(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
     first = error.errors()[0]
     name = str(first["loc"][-1]) if first.get("loc") else "request"
-    return bad_parameter(name, str(first["msg"]).removeprefix("Value error, ")).answer()
+    return _said(request, bad_parameter(name, str(first["msg"]).removeprefix("Value error, ")))

@@ -79,6 +79,7 @@ def choices_of(settings: Settings) -> Choices:
         rate=settings["jux_server_rate_limit"] or "",
         retention=retention_of(settings),
         prune_every=settings["jux_server_prune_every"],
+        base_url=settings["jux_server_base_url"] or "",
     )
 
 

@@ -12,7 +12,7 @@ import secrets
 import string
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 from cryptography import x509
@@ -212,6 +212,16 @@ def authenticate(database: Database, token: str) -> Caller:
     if key.last_used_at is None or time - key.last_used_at > _RECENTLY:
         with database.write() as connection:
             connection.execute(sa.update(api_key).where(api_key.c.id == key.id).values(last_used_at=time))
+    return _caller(key)
+
+
+def caller_of_key(row: sa.Row[Any]) -> Caller | None:
+    """Return the caller with an API key, given by its row; None if it has expired or was revoked."""
+    key = _key_info(row)
+    return _caller(key) if key.state == "active" else None
+
+
+def _caller(key: KeyInfo) -> Caller:
     return Caller(key.id, key.name, frozenset(key.scopes), key.projects)
 
 
@@ -223,7 +233,7 @@ def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "replace")).digest()
 
 
-def _key_info(row: sa.Row[tuple[object, ...]]) -> KeyInfo:
+def _key_info(row: sa.Row[Any]) -> KeyInfo:
     values = {name: value for name, value in row._mapping.items() if name in KeyInfo._fields}  # noqa: SLF001 - public by SQLAlchemy's documentation
     values |= {"scopes": tuple(values["scopes"].split()), "projects": tuple(values["projects"].split("\n"))}
     return KeyInfo(**values)

@@ -45,9 +45,12 @@ class Gate:
 
     def admit(self, asking: Asking, scope: str) -> Caller:
         """Return who asks, if they may do what the scope stands for; raises `Problem` with 401, 403 or 429."""
-        caller = self._recognise(asking)
+        return self.allow(self._recognise(asking), asking.peer, scope)
+
+    def allow(self, caller: Caller, peer: str, scope: str) -> Caller:
+        """Return the caller, if they have a scope and have not asked too often; raises `Problem` with 403 or 429."""
         if self._rate is not None:
-            self._count(self._rate, "caller", str(caller.key_id or asking.peer))
+            self._count(self._rate, "caller", str(caller.key_id or peer))
         if not caller.may(scope):
             reason = f"the API key {caller.name!r} has not the scope {scope}"
             raise Problem(HTTPStatus.FORBIDDEN, "Not allowed", reason, suggestions=["Use a key with that scope."])

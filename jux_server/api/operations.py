@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.responses import JSONResponse, RedirectResponse, Response
+from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -75,12 +75,6 @@ def metrics(request: Request, asks: Asks) -> Response:
     asks.require("read")
     found: Metrics = request.app.state.metrics
     return Response(found.text(), media_type=CONTENT_TYPE_LATEST)
-
-
-@router.get("/", include_in_schema=False)
-async def start() -> RedirectResponse:
-    """Lead to the description of the API."""
-    return RedirectResponse("openapi.json", status_code=307)
 
 
 def observe(app: FastAPI) -> None:

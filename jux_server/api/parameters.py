@@ -16,7 +16,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LOST_PLUS = re.compile(r"(?<=\d) (?=\d\d:\d\d$)(?<!-\d\d )")  # a plus sign in a query is a blank unless it is quoted
 
 
-def _no_control(text: str | None) -> str | None:
+def has_no_control(text: str | None) -> str | None:
+    """Return a text as it is; raises ValueError if it has control characters or halves of characters in it."""
     if text is not None and re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", text):
         raise ValueError("has a control character in it")
     return text
@@ -63,7 +64,7 @@ def cursor_number(text: str | None) -> int | None:
     return int(plain[1:])
 
 
-Text = AfterValidator(_no_control)
+Text = AfterValidator(has_no_control)
 
 Project = Annotated[str | None, Query(max_length=200, description="Name of a project.", examples=["shop"]), Text]
 OneProject = Annotated[

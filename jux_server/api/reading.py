@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import quote
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Request
-from fastapi.responses import JSONResponse, RedirectResponse, Response
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, Response
 
 from jux_server.api import presenting, schemas
 from jux_server.api.access import Asks, database_of
@@ -133,7 +132,7 @@ def report_as_received(
     """Return the exact bytes that were received, which is what the signature is about."""
     caller = asks.require("read")
     with database_of(request).read() as connection:
-        row, _ = _run(connection, caller, report, project)
+        row, _ = run_named(connection, caller, report, project)
         documents = runs.documents_of(connection, row.id)
         if document > len(documents):
             raise not_found("document", f"{document} of this report")
@@ -167,7 +166,7 @@ def cases_of_report(
     """List the cases of a report."""
     caller = asks.require("read")
     with database_of(request).read() as connection:
-        row, _ = _run(connection, caller, report, project)
+        row, _ = run_named(connection, caller, report, project)
         cases, following = list_cases(
             connection,
             row.id,
@@ -186,7 +185,7 @@ def one_report(request: Request, asks: Asks, report: Report, project: Project = 
     """Return a run with its metadata and all that is known of its signatures."""
     caller = asks.require("read")
     with database_of(request).read() as connection:
-        row, name = _run(connection, caller, report, project)
+        row, name = run_named(connection, caller, report, project)
         tags = runs.tags_of(connection, [row.id]).get(row.id, [])
         documents = runs.documents_of(connection, row.id)
     return JSONResponse(presenting.run_detail(row, name, tags, documents))
@@ -204,8 +203,8 @@ def compare_reports(
     """Say what changed from one run of a project to another."""
     caller = asks.require("read")
     with database_of(request).read() as connection:
-        before, name = _run(connection, caller, base, project)
-        after, other = _run(connection, caller, head, project)
+        before, name = run_named(connection, caller, base, project)
+        after, other = run_named(connection, caller, head, project)
         if name != other:
             raise bad_parameter("head", "it is a run of another project than base")
         changes = compare_runs(connection, before.id, after.id)
@@ -222,13 +221,7 @@ def compare_reports(
     return JSONResponse(answer)
 
 
-@router.get("/reports/{report}", include_in_schema=False)
-def page_of_report(report: Annotated[str, Path(max_length=80)]) -> RedirectResponse:
-    """Lead from the address that clients print to the report itself."""
-    return RedirectResponse(f"../api/v1/reports/{quote(report, safe='')}", status_code=307)
-
-
-def _run(connection: sa.Connection, caller: Caller, report: str, project: str | None) -> tuple[sa.Row[Any], str]:
+def run_named(connection: sa.Connection, caller: Caller, report: str, project: str | None) -> tuple[sa.Row[Any], str]:
     """Return a run and the name of its project; raises `Problem` with 404, or 400 for a name that is too short."""
     visible = visible_to(connection, caller)
     number = None if project is None else visible.number(project)

@@ -92,6 +92,13 @@ def unpack(content: bytes) -> Block:
     )
 
 
+def unpack_endings(content: bytes) -> tuple[bytes, bytes, Sequence[int]]:
+    """Return offsets, outcomes and durations of what `pack` has packed, where positions do not matter."""
+    raw = zlib.decompress(content)
+    (count,) = _array("I", raw[:4])
+    return raw[4 : 4 + count], raw[4 + count : 4 + 2 * count], _array("Q", raw[4 + 6 * count :])
+
+
 def results_of_run(connection: sa.Connection, run_id: int) -> RunResults:
     """Return how all cases of a run ended."""
     table = schema.results.c

@@ -259,3 +259,16 @@ upkeep = sa.Table(
     sa.Column("at", sa.BigInteger, nullable=False),
     sa.Column("result", sa.Text, nullable=False),
 )
+
+#: Sessions of browsers, see `jux_server.sessions`. A restored backup ends them all.
+session = sa.Table(
+    "session",
+    metadata,
+    sa.Column("digest", sa.LargeBinary, primary_key=True),  # SHA-256 of what the browser keeps
+    sa.Column("key_id", sa.Integer, nullable=False),  # the API key that opened it
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.BigInteger, nullable=False, index=True),
+)
+
+#: What a backup holds, a table after those that it refers to.
+BACKED_UP = [table for table in metadata.sorted_tables if table is not session]

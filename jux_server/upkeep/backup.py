@@ -164,7 +164,7 @@ def _replace_all(connection: sa.Connection, archive: zipfile.ZipFile, source: Pa
     }
     for table in reversed(_TABLES):
         connection.execute(sa.delete(table))
-    for table in _TABLES:
+    for table in schema.BACKED_UP:
         by = {column: raised[table.name, column] for column in table.c.keys() if (table.name, column) in raised}  # noqa: SIM118 - no dictionary
         for rows in backup_file.rows_of(archive, table, source):
             try:

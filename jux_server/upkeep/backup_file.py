@@ -47,10 +47,10 @@ class BackupDamaged(ServerError):
 
 
 def write(connection: sa.Connection, file: Any) -> dict[str, int]:  # noqa: ANN401 - what zipfile takes
-    """Write all tables to a file as one transaction sees them, and return the rows of each."""
+    """Write all tables that are kept to a file as one transaction sees them, and return the rows of each."""
     tables: dict[str, dict[str, Any]] = {}
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for table in schema.metadata.sorted_tables:
+        for table in schema.BACKED_UP:
             tables[table.name] = _write_table(connection, archive, table)
         manifest = {"format": _FORMAT, "schema": VERSION, "server": __version__, "made_at": now(), "tables": tables}
         archive.writestr(_MANIFEST, json.dumps(manifest, indent=1))
@@ -75,7 +75,7 @@ def check(path: Path) -> dict[str, int]:
                 version = f"schema {str(manifest['schema'])[:20]!r}, and this one knows {VERSION}"
                 raise BackupDamaged(path, f"it is of another version of the server ({version})")
             rows: dict[str, int] = {}
-            for table in schema.metadata.sorted_tables:
+            for table in schema.BACKED_UP:
                 known = manifest["tables"][table.name]
                 rows[table.name], digest = _sum(archive, table)
                 if (rows[table.name], digest) != (known["rows"], known["sha256"]):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urljoin
 
 import pytest
 from servers import running
+from web_pages import get_page
 
 from jux_server.api.access import HERE
 from jux_server.app import Choices
@@ -539,10 +539,14 @@ def test_metrics_count_what_was_answered(server, receive):
     assert 'jux_reports_total{outcome="created"} 1.0' in text
 
 
-def test_address_that_clients_print_leads_to_the_report(server, receive):
+def test_address_that_clients_print_is_the_page_of_the_report(server, receive):
     identity = receive(case("a"))
-    lead = server.get(f"/reports/{identity}", redirect=False)
-    assert lead.status == 307
-    assert get(server, urljoin(f"/reports/{identity}", lead.headers["Location"]))["id"] == identity
-    assert server.get("/", redirect=False).headers["Location"] == "openapi.json"
+    (shown,) = get(server, "/api/v1/reports")["reports"]
+    assert shown["url"] == f"/reports/{identity}"
+    page = get_page(server, shown["url"])
+    assert shown["canonical_hash"] in page.text
+
+
+def test_description_is_not_a_page(server):
     assert get(server, "/openapi.json")["openapi"].startswith("3.")
+    assert not [path for path in get(server, "/openapi.json")["paths"] if path.startswith(("/reports", "/projects"))]

@@ -29,6 +29,7 @@ from jux_server.api.access import HERE
 from jux_server.errors import Refused, Unknown
 from jux_server.intake import Created, Intake
 from jux_server.store import schema
+from jux_server.store.database import VERSION
 from jux_server.store.queries.runs import content_of, documents_of
 from jux_server.store.saving import unpack
 from jux_server.store.schema import State
@@ -240,7 +241,7 @@ def test_restore_into_a_database_with_reports_needs_force(database, tmp_path):
     [
         ("run.jsonl", lambda data: data.replace(b'"tests":3', b'"tests":4'), "run.jsonl is not what was written"),
         ("document.jsonl", lambda _: b"", "document.jsonl is not what was written"),
-        ("manifest.json", lambda data: data.replace(b"0001", b"0009"), "of another version"),
+        ("manifest.json", lambda data: data.replace(VERSION.encode(), b"0009"), "of another version"),
         ("manifest.json", lambda _: b"{}", "no backup"),
         ("manifest.json", lambda _: b"[", "damaged"),
     ],

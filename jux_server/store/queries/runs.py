@@ -65,6 +65,14 @@ def count_runs(connection: sa.Connection, projects: Collection[int] | None, want
     return int(connection.execute(asked).scalar_one())
 
 
+def count_newer(
+    connection: sa.Connection, projects: Collection[int] | None, wanted: Filter, after: int, *, most: int = 100
+) -> int:
+    """Return how many runs a filter without `text` finds that came after the run of that number, at most `most`."""
+    newer = sa.select(run.c.id).where(*_conditions(projects, wanted), run.c.id > after).limit(most).subquery()
+    return int(connection.execute(sa.select(sa.func.count()).select_from(newer)).scalar_one())
+
+
 def sorted_runs(
     connection: sa.Connection,
     projects: Collection[int] | None,
@@ -213,6 +221,15 @@ def tags_of(connection: sa.Connection, run_ids: Sequence[int]) -> dict[int, list
 def suites_of(connection: sa.Connection, run_id: int) -> list[sa.Row[Any]]:
     """Return the suites of a run, outer before inner."""
     return list(connection.execute(sa.select(suite).where(suite.c.run_id == run_id).order_by(suite.c.position)))
+
+
+def suites_in(
+    connection: sa.Connection, run_id: int, parent: int | None, *, start: int = 0, limit: int = 100
+) -> list[sa.Row[Any]]:
+    """Return the suites directly in another one, which is given by its position, or the outermost (None)."""
+    inside = suite.c.parent.is_(None) if parent is None else suite.c.parent == parent
+    chosen = sa.select(suite).where(suite.c.run_id == run_id, inside).order_by(suite.c.position)
+    return list(connection.execute(chosen.offset(start).limit(limit)))
 
 
 def suite_of(connection: sa.Connection, run_id: int, public_id: UUID) -> sa.Row[Any] | None:
