@@ -85,6 +85,7 @@ def create_app(database: Database, choices: Choices | None = None) -> FastAPI:
     app.state.intake = Intake(database, accept=choices.accept, limits=limits)
     app.state.links = Links(urlsplit(choices.base_url).path)
     app.state.flaky_known = {}
+    app.state.retention = choices.retention
     app.state.base_url = choices.base_url.rstrip("/")
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(SignInNeeded, _sign_in_needed)

@@ -36,6 +36,7 @@ EVERYTHING = "*"
 _MARK = "jux_"
 _ALPHABET = string.ascii_letters + string.digits
 _PREFIX = 8  # characters that a key is looked up by
+_LONGEST_NAME = 100
 _SECRET = 43  # characters, 256 bits
 _RECENTLY = 60_000_000  # microseconds in which the last use of a key is not written down again
 _NOBODY = hashlib.sha256(b"").digest()
@@ -144,6 +145,15 @@ def create_key(
 
 
 _SCOPES_ARE = f"Scopes are {', '.join(SCOPES)}."
+
+
+def name_problem(name: str) -> str:
+    """Return what is wrong with a name for an API key, "" for nothing: it must be possible to name the key by it."""
+    if not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
+        return f"the name of a key has 1 to {_LONGEST_NAME} printable characters"
+    if name.isdigit() or name.startswith(_MARK):
+        return f"{name!r} would be taken for a key's number or for a key; choose another name"
+    return ""
 
 
 def list_keys(database: Database) -> list[KeyInfo]:

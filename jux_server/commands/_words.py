@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _SPAN = re.compile(r"(\d{1,6})\s*([hdwy])", re.IGNORECASE)
 _HOURS = {"h": 1, "d": 24, "w": 168, "y": 8760}
-_LONGEST_NAME = 100
 
 
 def written(at: int | None) -> str | None:
@@ -49,12 +48,12 @@ def time_to_come(text: str, now: int) -> int:
 
 def name_of_key(text: str) -> str:
     """Return the name for an API key; raises a usage error for one that could not be used to name it again."""
-    name = text.strip()
-    if not name or len(name) > _LONGEST_NAME or not name.isprintable():
-        raise click.UsageError(f"the name of a key has 1 to {_LONGEST_NAME} printable characters")
-    if name.isdigit() or name.startswith("jux_"):
-        raise click.UsageError(f"{name!r} would be taken for a key's number or for a key; choose another name")
-    return name
+    from jux_server.trust import name_problem
+
+    problem = name_problem(text.strip())
+    if problem:
+        raise click.UsageError(problem)
+    return text.strip()
 
 
 def harmless(text: str, what: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jux_server.web import evidence, files, projects, report, runs
+from jux_server.web import admin, evidence, files, projects, report, runs, signing_in
 
 PAGES = (
     files.router,
@@ -10,4 +10,6 @@ PAGES = (
     runs.router,
     evidence.router,
     report.router,
+    signing_in.router,
+    admin.router,
 )

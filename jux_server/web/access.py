@@ -67,11 +67,14 @@ class Viewing(NamedTuple):
     def require_form(self, scope: str, csrf: str) -> Viewer:
         """Return the viewer who sent a form of ours from within their session; raises as `require`, and 403."""
         viewer = self.require(scope)
-        is_ours = viewer.is_signed_in and hmac.compare_digest(csrf.encode(), viewer.csrf.encode())
-        if not is_ours or not self.is_own_form:
+        if not viewer.is_signed_in or not self.is_own_form or not self.knows(csrf):
             reason = "the form is not of this session; load the page anew and send it again"
             raise Problem(HTTPStatus.FORBIDDEN, "Not allowed", reason)
         return viewer
+
+    def knows(self, csrf: str) -> bool:
+        """Tell whether a form brought along what only pages of this session know."""
+        return hmac.compare_digest(csrf.encode(), sessions.csrf_of(self.token).encode())
 
 
 async def viewing(request: Request) -> Viewing:
@@ -83,8 +86,8 @@ async def viewing(request: Request) -> Viewing:
         kept = [(name, value) for name, value in request.scope["headers"] if name != b"sec-fetch-site"]
         asked = await asking(Request({**request.scope, "headers": kept}))
     is_browser = "text/html" in headers.get("accept", "") or "hx-request" in headers
-    site, origin = headers.get("sec-fetch-site"), headers.get("origin", "")
-    is_own = site in _SAFE_SITES if site else origin.partition("://")[2] in {"", headers.get("host", "")}
+    site, origin, own = headers.get("sec-fetch-site"), headers.get("origin"), headers.get("host", "")
+    is_own = site in _SAFE_SITES if site else origin is None or origin.partition("://")[2] == own
     return Viewing(asked, request.cookies.get(COOKIE, ""), is_browser, is_own)
 
 
