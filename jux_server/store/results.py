@@ -117,23 +117,34 @@ def results_of_run(connection: sa.Connection, run_id: int) -> RunResults:
 
 def results_of_tests(connection: sa.Connection, test_ids: Collection[int], run_ids: Sequence[int]) -> Iterator[Found]:
     """Give how some tests ended in some runs; a test that is in a run more than once comes as often."""
-    wanted: dict[int, set[int]] = {}
-    for test_id in test_ids:
-        wanted.setdefault(test_id // BLOCK, set()).add(test_id % BLOCK)
+    for block, run_id, content, wanted in blocks_of_tests(connection, test_ids, run_ids):
+        yield from _entries(block, run_id, unpack(content), wanted)
+
+
+def blocks_of_tests(
+    connection: sa.Connection, test_ids: Collection[int], run_ids: Sequence[int]
+) -> Iterator[tuple[int, int, bytes, set[int]]]:
+    """Give what some runs say of the blocks that some tests are in: block, run, packed content, the tests' offsets."""
+    wanted = _by_block(test_ids)
     table = schema.results.c
     columns = sa.select(table.block, table.run_id, table.content)
     for portion in _portions(list(wanted)):
         for runs in _portions(run_ids):
             chosen = columns.where(table.block.in_(portion), table.run_id.in_(runs))
             for block, run_id, content in connection.execute(chosen):
-                yield from _entries(block, run_id, unpack(content), wanted[block])
+                yield block, run_id, content, wanted[block]
+
+
+def _by_block(test_ids: Collection[int]) -> dict[int, set[int]]:
+    found: dict[int, set[int]] = {}
+    for test_id in test_ids:
+        found.setdefault(test_id // BLOCK, set()).add(test_id % BLOCK)
+    return found
 
 
 def runs_with_tests(connection: sa.Connection, test_ids: Collection[int], run_ids: Sequence[int]) -> set[int]:
     """Return those of the runs that have a result of any of the tests; no more is unpacked than that takes."""
-    wanted: dict[int, set[int]] = {}
-    for test_id in test_ids:
-        wanted.setdefault(test_id // BLOCK, set()).add(test_id % BLOCK)
+    wanted = _by_block(test_ids)
     table = schema.results.c
     columns = sa.select(table.block, table.run_id, table.content)
     found: set[int] = set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jux_server.web import admin, evidence, files, projects, report, runs, signing_in
+from jux_server.web import admin, evidence, files, one_test, over_time, projects, report, runs, signing_in
 
 PAGES = (
     files.router,
@@ -10,6 +10,8 @@ PAGES = (
     runs.router,
     evidence.router,
     report.router,
+    one_test.router,
+    over_time.router,
     signing_in.router,
     admin.router,
 )

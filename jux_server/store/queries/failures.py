@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
-from jux_server.store import results
 from jux_server.store.queries.cases import CaseRow, text_of
 from jux_server.store.queries.names import names_of
-from jux_server.store.queries.outcomes import FAILING, by_test
+from jux_server.store.queries.outcomes import FAILING, endings_of_tests
 from jux_server.store.schema import BAD, Result, problem
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ def unique_errors(
 
 def pasts_of(connection: sa.Connection, test_ids: Sequence[int], run_ids: Sequence[int]) -> Mapping[int, Past]:
     """Return how tests ended in some runs, which are given newest first."""
-    found = by_test(results.results_of_tests(connection, test_ids, run_ids))
+    found = endings_of_tests(connection, test_ids, run_ids)
     return {number: _past([found[number].get(run_id) for run_id in run_ids]) for number in test_ids}
 
 

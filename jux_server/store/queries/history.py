@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from jux_server.store import results, schema
 from jux_server.store.queries.names import named, names_of
-from jux_server.store.queries.outcomes import FAILING, PASSING, Ended, by_test, worse
+from jux_server.store.queries.outcomes import FAILING, PASSING, Ended, endings_of_tests, worse
 from jux_server.store.queries.projects import of_projects
 from jux_server.store.schema import BAD, Result
 
@@ -197,39 +197,41 @@ def flaky_tests(connection: sa.Connection, project: int, runs: Sequence[sa.Row[A
             counted.order_by(sa.func.count().desc(), problem.c.test_id).limit(_MOST_CANDIDATES)
         ).scalars()
     )
-    found = by_test(results.results_of_tests(connection, candidates, list(by_id)))
+    found = endings_of_tests(connection, candidates, list(by_id))
     names = names_of(connection, candidates)
     rows = [
         _flaky(NamedTest(number, project, *names.get(number, ("", ""))), found[number], by_id) for number in candidates
     ]
-    flaky = [one for one in rows if one.switches > 1 or one.commits or one.retried]
+    flaky = [one for one in rows if one is not None]
     return sorted(flaky, key=lambda one: (-one.score, one.test.id))[:limit]
 
 
-def _flaky(info: NamedTest, found: dict[int, Ended], runs: dict[int, sa.Row[Any]]) -> Flaky:
-    """Look closely at one test. A single switch is a change of the code, and no sign of flakiness."""
+def _flaky(info: NamedTest, found: dict[int, Ended], runs: dict[int, sa.Row[Any]]) -> Flaky | None:
+    """Look closely at one test; None if it is not flaky. A branch that switched once has its code changed, no more."""
     branches: dict[str | None, bool] = {}
     commits: dict[str, set[bool]] = defaultdict(set)
-    switches = 0
+    switched: Counter[str | None] = Counter()
     for run_id in sorted(found):
         outcome, _ = found[run_id]
         if outcome not in FAILING | PASSING:
             continue
         at, failed = runs[run_id], outcome in FAILING
-        switches += branches.get(at.branch, failed) != failed
+        switched[at.branch] += branches.get(at.branch, failed) != failed
         branches[at.branch] = failed
         if at.commit and not at.is_dirty:
             commits[at.commit].add(failed)
     differing = sum(len(seen) > 1 for seen in commits.values())
     figures = figures_of(found.values())
-    return Flaky(info, figures, switches, differing, figures.flaky)
+    if differing or figures.flaky or any(times > 1 for times in switched.values()):
+        return Flaky(info, figures, switched.total(), differing, figures.flaky)
+    return None
 
 
 def slowest_tests(connection: sa.Connection, project: int, runs: Sequence[sa.Row[Any]], *, limit: int) -> list[Slow]:
     """Return the tests that take longest at the median of these runs; candidates are the slowest of each run."""
     counted = Counter(number for row in runs for number in results.unpack_numbers(row.slowest))
     candidates = [number for number, _ in counted.most_common(_MOST_CANDIDATES)]
-    found = by_test(results.results_of_tests(connection, candidates, [row.id for row in runs]))
+    found = endings_of_tests(connection, candidates, [row.id for row in runs])
     names = names_of(connection, candidates)
     rows = []
     for number in candidates:

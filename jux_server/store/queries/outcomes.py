@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from jux_server.store import results
 from jux_server.store.schema import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Sequence
 
-    from jux_server.store.results import Found
+    import sqlalchemy as sa
 
 FAILING = frozenset({int(Result.FAILED), int(Result.ERROR)})
 PASSING = frozenset({int(Result.PASSED), int(Result.FLAKY)})
@@ -26,11 +27,18 @@ def worse(one: Ended, other: Ended) -> Ended:
     return max(one[0], other[0], key=_SEVERITY.__getitem__), max(one[1], other[1])
 
 
-def by_test(found: Iterable[Found]) -> dict[int, dict[int, Ended]]:
+def endings_of_tests(
+    connection: sa.Connection, test_ids: Collection[int], run_ids: Sequence[int]
+) -> dict[int, dict[int, Ended]]:
     """Return one result for each test and run: test number -> run number -> how it ended."""
     tests: dict[int, dict[int, Ended]] = defaultdict(dict)
-    for run_id, test_id, _, outcome, duration in found:
-        runs = tests[test_id]
-        known = runs.get(run_id)
-        runs[run_id] = (outcome, duration) if known is None else worse(known, (outcome, duration))
+    for block, run_id, content, wanted in results.blocks_of_tests(connection, test_ids, run_ids):
+        offsets, outcomes, durations = results.unpack_endings(content)
+        start = block * results.BLOCK
+        for offset in wanted:
+            at = offsets.find(offset)
+            while at >= 0:
+                runs, ended = tests[start + offset], (outcomes[at], durations[at])
+                runs[run_id] = worse(runs[run_id], ended) if run_id in runs else ended
+                at = offsets.find(offset, at + 1)
     return tests
