@@ -53,7 +53,8 @@ class Choices:
     """What is decided for one server: see the settings of the same names.
 
     `largest_report` is in bytes; `rate` is such as `600/minute`, or "" for any number of requests; `prune_every` is in
-    hours, 0 for never; `base_url` is the address that users see, "" for the one they asked.
+    hours, 0 for never; `base_url` is the address that users see, "" for the one they asked; with `public_badges`
+    nobody needs a key to see how a project's last run ended.
     """
 
     is_open_here: bool = True
@@ -63,6 +64,7 @@ class Choices:
     retention: Retention = _FOREVER
     prune_every: float = 0
     base_url: str = ""
+    public_badges: bool = False
 
 
 def create_app(database: Database, choices: Choices | None = None) -> FastAPI:
@@ -85,6 +87,7 @@ def create_app(database: Database, choices: Choices | None = None) -> FastAPI:
     app.state.intake = Intake(database, accept=choices.accept, limits=limits)
     app.state.links = Links(urlsplit(choices.base_url).path)
     app.state.flaky_known = {}
+    app.state.has_public_badges = choices.public_badges
     app.state.retention = choices.retention
     app.state.base_url = choices.base_url.rstrip("/")
     app.add_exception_handler(Problem, _problem)

@@ -16,7 +16,7 @@ from jux_server.store import schema
 from jux_server.store.database import now
 from jux_server.store.saving import NewDocument, NewRun, Seal, TestNumbers, contents_of, pack, save, shortened
 from jux_server.store.schema import State
-from jux_server.trust import Signers
+from jux_server.trust import Caller, Signers
 from pytest_jux.document import DEFAULT_LIMITS
 from pytest_jux.errors import ReportError, ReportTooLarge
 from pytest_jux.metadata import from_properties
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from jux_server.store.database import Database
     from jux_server.store.saving import Saved
-    from jux_server.trust import Caller
     from pytest_jux.document import Limits
     from pytest_jux.report import Report
     from pytest_jux.verifier import Examination, Trust
@@ -169,6 +168,11 @@ class Intake:
         if seal.state < _LOWEST[policy]:
             suggestion = _SUGGESTIONS[seal.state]
             raise _Refusal(Rejected(_REFUSED[seal.state], seal.reason, suggestion=suggestion))
+
+    def note_turned_away(self, error: str, reason: str, key_id: int | None = None) -> None:
+        """Write down that a report did not come as far as being read, so that somebody who misses it finds out why."""
+        with self.database.write() as connection:
+            _note(connection, now(), "rejected", "", Caller(key_id, "", frozenset(), ()), reason=f"{error}: {reason}")
 
     def _note_rejection(self, rejected: Rejected, project: str, caller: Caller, at: int) -> None:
         with self.database.write() as connection:

@@ -80,6 +80,7 @@ def choices_of(settings: Settings) -> Choices:
         retention=retention_of(settings),
         prune_every=settings["jux_server_prune_every"],
         base_url=settings["jux_server_base_url"] or "",
+        public_badges=settings["jux_server_public_badges"],
     )
 
 

@@ -86,6 +86,9 @@ _TABLE = (
     ServerOption("rate_limit", "str", "Requests of one caller, such as 600/minute [any number]", metavar="N/PERIOD"),
     ServerOption("require_keys", "bool", "Ask callers on this machine for an API key, too", default=False),
     ServerOption(
+        "public_badges", "bool", "Show badges, project names and verdicts, to those without a key", default=False
+    ),
+    ServerOption(
         "retention_days",
         "int",
         "Delete reports after so many days; 0 to keep them",

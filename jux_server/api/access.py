@@ -42,6 +42,7 @@ class Gate:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._rate = parse(rate) if rate else None
         self._guesses = parse(_GUESSES)
+        self._news = parse("1/minute")
 
     def admit(self, asking: Asking, scope: str) -> Caller:
         """Return who asks, if they may do what the scope stands for; raises `Problem` with 401, 403 or 429."""
@@ -55,6 +56,10 @@ class Gate:
             reason = f"the API key {caller.name!r} has not the scope {scope}"
             raise Problem(HTTPStatus.FORBIDDEN, "Not allowed", reason, suggestions=["Use a key with that scope."])
         return caller
+
+    def is_news(self, *what: str) -> bool:
+        """Tell whether this was not asked in the last minute, so that nobody can fill what keeps such news."""
+        return self._limiter.hit(self._news, "news", *what)
 
     def _recognise(self, asking: Asking) -> Caller:
         if not asking.token:

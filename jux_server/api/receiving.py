@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 import math
 import re
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio.to_thread
 from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import SQLAlchemyError
 
 from jux_server.api import bodies, schemas
-from jux_server.api.access import Asks, AsksByContract
+from jux_server.api.access import Asking, Asks, AsksByContract
 from jux_server.api.problems import Problem
 from jux_server.intake import Created, Duplicate, Outcome, Rejected
 from pytest_jux.wire import report_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from jux_server.intake import Intake
     from jux_server.trust import Caller
@@ -30,6 +33,7 @@ contract = APIRouter(tags=["Jux API v1"])
 
 _LARGEST_METADATA = 65_536  # characters of JSON
 _DEEPEST_METADATA = 20  # objects and lists in each other
+_NOTED = {400, 401, 403, 408, 413, 415}  # answers to reports that were not read, of which the intake page tells
 _TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 
 
@@ -46,10 +50,8 @@ async def publish_report(request: Request, asks: Asks) -> JSONResponse:
     The body is JSON: `report` is the document as text, `canonical_hash` what the sender computed (optional), and
     `metadata` what the sender says about the run (optional). It may be compressed (`Content-Encoding: gzip`).
     """
-    caller = await asks.required("publish")
-    _check_type(request, "application/json")
-    body = await _body(request, 2 * _intake(request).limits.bytes + _LARGEST_METADATA)
-    outcome = await _in_turn(request, partial(_publish, _intake(request), caller, body))
+    limit = 2 * _intake(request).limits.bytes + _LARGEST_METADATA
+    outcome = await _take(request, asks, ("application/json",), limit, _publish)
     match outcome:
         case Created():
             return _answer(HTTPStatus.CREATED, "created", "Report published successfully", outcome)
@@ -75,10 +77,8 @@ async def submit_junit(request: Request, asks: AsksByContract) -> JSONResponse:
 
     A report that the project has is answered with 200 and the run that is there.
     """
-    caller = await asks.required("publish")
-    _check_type(request, "application/xml", "text/xml")
-    body = await _body(request, _intake(request).limits.bytes)
-    outcome = await _in_turn(request, partial(_submit, _intake(request), caller, body))
+    limit = _intake(request).limits.bytes
+    outcome = await _take(request, asks, ("application/xml", "text/xml"), limit, _submit)
     if isinstance(outcome, Rejected):
         raise _refusal(outcome)
     counts = outcome.counts
@@ -187,8 +187,27 @@ def _intake(request: Request) -> Intake:
     return intake
 
 
-async def _body(request: Request, limit: int) -> bodies.Body:
-    return await bodies.receive(request, limit)
+async def _take(
+    request: Request,
+    asks: Asking,
+    types: Sequence[str],
+    limit: int,
+    read: Callable[[Intake, Caller, bodies.Body], Outcome],
+) -> Outcome:
+    """Return what came of a report. What does not come as far as being read is written down, too, now and then."""
+    caller: Caller | None = None
+    try:
+        caller = await asks.required("publish")
+        _check_type(request, *types)
+        body = await bodies.receive(request, limit)
+        return await _in_turn(request, partial(read, _intake(request), caller, body))
+    except Problem as problem:
+        key_id = None if caller is None else caller.key_id
+        if problem.status in _NOTED and asks.gate.is_news(asks.peer, problem.error, str(key_id)):
+            reason = f"{problem.reason}; from {asks.peer}"
+            with suppress(SQLAlchemyError):  # a database that does not answer must not hide the reason
+                await run_in_threadpool(_intake(request).note_turned_away, problem.error, reason, key_id)
+        raise
 
 
 async def _in_turn(request: Request, work: partial[Outcome]) -> Outcome:

@@ -14,7 +14,16 @@ if TYPE_CHECKING:
 
 _SETTINGS = (
     *("host", "port", "database", "database_password_file", "workers", "accept", "max_report_size", "rate_limit"),
-    *("require_keys", "retention_days", "retention_runs", "prune_every", "base_url", "trusted_proxies", "log_level"),
+    *(
+        "require_keys",
+        "public_badges",
+        "retention_days",
+        "retention_runs",
+        "prune_every",
+        "base_url",
+        "trusted_proxies",
+        "log_level",
+    ),
     *("access_log", "graceful_timeout"),
 )
 

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from jux_server.web import admin, evidence, files, one_test, over_time, projects, report, runs, signing_in
+from jux_server.web import (
+    admin,
+    badge,
+    evidence,
+    exports,
+    files,
+    intake_page,
+    one_test,
+    over_time,
+    projects,
+    report,
+    runs,
+    signing_in,
+)
 
 PAGES = (
     files.router,
     projects.router,
     runs.router,
     evidence.router,
+    exports.router,
+    intake_page.router,
+    badge.router,
     report.router,
     one_test.router,
     over_time.router,

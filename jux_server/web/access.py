@@ -64,6 +64,13 @@ class Viewing(NamedTuple):
             raise SignInNeeded
         return Viewer(self.asking.require(scope))
 
+    def asking_or_session(self, scope: str) -> Caller:
+        """Return who asks for a picture or a file, where nobody can be led to the form; raises `Problem`."""
+        try:
+            return self.require(scope).caller
+        except SignInNeeded:
+            return self.asking.require(scope)
+
     def require_form(self, scope: str, csrf: str) -> Viewer:
         """Return the viewer who sent a form of ours from within their session; raises as `require`, and 403."""
         viewer = self.require(scope)

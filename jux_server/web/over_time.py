@@ -29,7 +29,7 @@ router = APIRouter()
 
 _GRID_AT_ONCE = 50  # tests on a page
 _LISTED = 50
-_SHOWN_IN_TABLE = 100
+_SHOWN_IN_TABLE = 50
 _FLOORS = (0.99, 0.9, 0.5)  # of the axis for pass rates, the first that nothing is below
 
 Runs = Annotated[int, Query(ge=2, le=300, description="The newest runs that are looked at.")]

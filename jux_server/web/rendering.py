@@ -60,8 +60,12 @@ def page(
     """
     here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     shared = {"viewer": viewer, "links": links_of(request), "here": here, "files": static_files()}
-    text = _environment().get_template(template).render(shared | values)
-    return HTMLResponse(text, status, {**HEADERS, **(headers or {})})
+    return HTMLResponse(render(template, **(shared | values)), status, {**HEADERS, **(headers or {})})
+
+
+def render(template: str, /, **values: Any) -> str:  # noqa: ANN401 - as above
+    """Return what a template makes of these values."""
+    return _environment().get_template(template).render(values)
 
 
 # --- filters ---------------------------------------------------------------------------------------------------------
