@@ -6,6 +6,7 @@ import itertools
 import shutil
 
 import pytest
+from browser import chromium, visiting
 from servers import drop_database, make_database, own_postgres, running
 
 from jux_server.store.database import open_database
@@ -89,3 +90,17 @@ def one_server(tmp_path_factory, empty_sqlite):
     opened = open_database(str(path))
     with running(opened) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Return a browser of this test process; without Chromium tests are skipped, and fail in CI."""
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def visit(browser, server):
+    """Return a visitor of the server."""
+    with visiting(browser, server.url) as visitor:
+        yield visitor
