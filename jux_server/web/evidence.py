@@ -26,6 +26,7 @@ from jux_server.web.projects import base_url_of
 
 router = APIRouter()
 
+_NOT_BY_XMLSEC1 = "Ed25519"  # RFC 9231 has it, xmlsec1 1.2 has it not
 _DOWNLOAD = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
@@ -51,7 +52,7 @@ class Evidence(NamedTuple):
     fetch: str
     fetch_certificate: str
     jux_verify: str
-    xmlsec1: str
+    xmlsec1: str  # "" where that program cannot verify such a signature
 
 
 def evidence_of(request: Request, connection: sa.Connection, run: sa.Row[Any]) -> Evidence:
@@ -78,8 +79,16 @@ def evidence_of(request: Request, connection: sa.Connection, run: sa.Row[Any]) -
         f"curl -fsS {key}-o {filename} {address('report.xml')}",
         f"curl -fsS {key}-o signer.pem {address('signer.pem')}",
         f"jux-verify {option} signer.pem {filename}",
-        f"xmlsec1 --verify --enabled-key-data x509 --trusted-pem signer.pem {filename}",
+        _xmlsec1(kind, document.algorithm, filename),
     )
+
+
+def _xmlsec1(kind: str, algorithm: str | None, filename: str) -> str:
+    """Return the command that verifies a report by a certificate alone, or by whom an authority certified."""
+    if algorithm == _NOT_BY_XMLSEC1:
+        return ""
+    trust = "x509 --trusted-pem" if kind == "authority" else "key-name --pubkey-cert-pem"
+    return f"xmlsec1 --verify --enabled-key-data {trust} signer.pem {filename}"
 
 
 def _signer_of(connection: sa.Connection, document: sa.Row[Any]) -> sa.Row[Any] | None:

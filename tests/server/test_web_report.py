@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import os
 import shlex
 import shutil
 import subprocess
@@ -9,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from attacks.material import issued, self_signed, usage
 from kept_reports import receive
 from servers import running
 from web_pages import BROWSER, get_page, run_of
@@ -412,3 +415,30 @@ def test_only_addresses_of_the_web_are_links_to_the_build(server, database, addr
     data = run_of(1).replace(b"<properties>", f'<properties><property name="ci:build_url" value="{address}"/>'.encode())
     page = get_page(server, f"/reports/{send(database, data)}")
     assert bool(page.words("//a[text()='CI build']")) is is_link
+
+
+@pytest.mark.parametrize("believed", ["the signer's own", "one that an authority issued", "the authority's", "ed25519"])
+def test_commands_verify_whatever_the_server_believes(server, database, tmp_path, believed, ed25519):
+    far = {"not_before": dt.datetime(2026, 1, 1, tzinfo=dt.UTC), "not_after": dt.datetime(2036, 1, 1, tzinfo=dt.UTC)}
+    authority = self_signed("an authority", "p256", key_usage=usage("key_cert_sign"), ca=True, **far)
+    signer = issued("a builder", "p256", authority, **far)
+    if believed == "the signer's own":
+        signer = self_signed("alone", "p256", **far)
+    key, certificate = (ed25519.key, ed25519.certificate) if believed == "ed25519" else (signer.key, signer.certificate)
+    if believed == "the authority's":
+        add_signer(database, authority.certificate, kind="authority")
+    else:
+        add_signer(database, certificate)
+    page = get_page(server, f"/reports/{send(database, sign_report(run_of(1), key, certificate))}")
+    assert page.words("//section[@id='evidence']/h2") == ["Evidence trusted"]
+    programs = []
+    for command in page.commands():
+        words = shlex.split(command)
+        programs.append(words[0])
+        if words[0] == "xmlsec1" and not shutil.which("xmlsec1"):
+            assert "CI" not in os.environ, "xmlsec1 is missing in CI"
+            continue
+        words[0] = str(SCRIPTS / words[0]) if words[0].startswith("jux") else words[0]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+    assert ("xmlsec1" in programs) == (believed != "ed25519")
