@@ -63,6 +63,12 @@ class Links:
         return f"{self.prefix}{path}" + (f"?{urlencode(said, doseq=True)}" if said else "")
 
 
+def here(request: Request) -> str:
+    """Return the address that was asked for, as the browser has it."""
+    query = f"?{request.url.query}" if request.url.query else ""
+    return links_of(request).prefix + request.url.path + query
+
+
 def links_of(request: Request) -> Links:
     """Return the addresses on the server that was asked."""
     links: Links = request.app.state.links

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fastapi.responses import RedirectResponse, Response
 
-from jux_server.web.links import links_of
+from jux_server.web.links import here, links_of
 from jux_server.web.rendering import HEADERS, page
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ def problem_page(request: Request, problem: Problem) -> Response:
 
 def sign_in_first(request: Request) -> Response:
     """Lead to the page for signing in, and from there back to what was asked for."""
-    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    target = links_of(request).page("sign-in", next=here if request.method == "GET" else None)
+    target = links_of(request).page("sign-in", next=here(request) if request.method == "GET" else None)
     if "hx-request" in request.headers:  # the whole page has to go, and not the part that was asked for
         return Response(status_code=HTTPStatus.NO_CONTENT, headers={**HEADERS, "HX-Redirect": target})
     return RedirectResponse(target, HTTPStatus.SEE_OTHER, headers=HEADERS)

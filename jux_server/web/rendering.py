@@ -19,7 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jux_server import __version__
 from jux_server.store.database import now
 from jux_server.store.schema import Result, State, Verdict
-from jux_server.web.links import links_of
+from jux_server.web.links import here, links_of
 from pytest_jux.text import visible
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ def page(
 
     `viewer` is None on pages that are for anybody.
     """
-    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    shared = {"viewer": viewer, "links": links_of(request), "here": here, "files": static_files()}
+    shared = {"viewer": viewer, "links": links_of(request), "here": here(request), "files": static_files()}
     return HTMLResponse(render(template, **(shared | values)), status, {**HEADERS, **(headers or {})})
 
 

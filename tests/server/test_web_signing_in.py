@@ -59,6 +59,18 @@ def test_cookie_goes_over_https_only_where_there_is_https(database, token):
     assert cookie["path"] == "/jux/"
 
 
+def test_behind_a_proxy_that_shows_the_server_below_a_path(database, token):
+    with running(database, Choices(is_open_here=False, base_url="https://ci.example/jux")) as server:
+        answer = server.get("/intake?hours=168", headers=BROWSER, redirect=False)
+        assert answer.headers["location"] == "/jux/sign-in?next=%2Fjux%2Fintake%3Fhours%3D168"
+        entered, _ = sign_in(server, token, next="/jux/intake?hours=168")
+        assert entered.headers["location"] == "/jux/intake?hours=168"
+        assert sign_in(server, token)[0].headers["location"] == "/jux/"
+        page = server.get("/sign-in", headers=BROWSER).data.decode()
+    assert 'action="/jux/sign-in"' in page
+    assert 'src="/jux/static/jux.js' in page
+
+
 @pytest.mark.parametrize(
     ("key", "status", "says"),
     [
