@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from fastapi.responses import RedirectResponse, Response
 
@@ -37,7 +38,18 @@ def problem_page(request: Request, problem: Problem) -> Response:
 
 def sign_in_first(request: Request) -> Response:
     """Lead to the page for signing in, and from there back to what was asked for."""
-    target = links_of(request).page("sign-in", next=here(request) if request.method == "GET" else None)
-    if "hx-request" in request.headers:  # the whole page has to go, and not the part that was asked for
+    is_part = "hx-request" in request.headers
+    back = _shown_page(request) if is_part else here(request) if request.method == "GET" else None
+    target = links_of(request).page("sign-in", next=back)
+    if is_part:  # the whole page has to go, and not the part that was asked for
         return Response(status_code=HTTPStatus.NO_CONTENT, headers={**HEADERS, "HX-Redirect": target})
     return RedirectResponse(target, HTTPStatus.SEE_OTHER, headers=HEADERS)
+
+
+def _shown_page(request: Request) -> str | None:
+    """Return the page from which a part was asked for, as htmx says it, as an address on this server."""
+    try:
+        parts = urlsplit(request.headers.get("hx-current-url", ""))
+    except ValueError:
+        return None
+    return parts.path + (f"?{parts.query}" if parts.query else "")

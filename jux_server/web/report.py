@@ -18,7 +18,7 @@ from jux_server.store.queries.cases import list_cases
 from jux_server.store.queries.compare import KINDS, compare_runs
 from jux_server.store.queries.names import names_of
 from jux_server.store.queries.overview import newest_runs
-from jux_server.store.schema import Result
+from jux_server.store.schema import Result, State
 from jux_server.web.access import Sees, Viewer
 from jux_server.web.ansi import coloured
 from jux_server.web.evidence import Evidence, evidence_of, first_bytes
@@ -280,8 +280,12 @@ def properties_tab(request: Request, sees: Sees, report: Report) -> Response:
     with database_of(request).read() as connection:
         opened = _open(request, connection, viewer, report)
         suites = runs.suites_in(connection, opened.run.id, None, limit=20)
+    is_signed = opened.run.state >= State.INTACT
     said = [
-        ("Of the report, covered by its signature", list(_flat(opened.facts.get("report", {})))),
+        (
+            f"Of the report{', covered by its signature' if is_signed else ''}",
+            list(_flat(opened.facts.get("report", {}))),
+        ),
         ("Of the sender, not covered by any signature", list(_flat(opened.facts.get("sender", {})))),
     ]
     said += [

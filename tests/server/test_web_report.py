@@ -243,10 +243,12 @@ def test_comparison_of_equal_runs(server, database):
     assert "The same tests with the same results." in page.text
 
 
-def test_properties_say_who_said_them(server, database):
+def test_properties_say_who_said_them(server, database, p256):
     data = run_of(1).replace(b"<properties>", b'<properties><property name="flavour" value="a&#9;b"/>')
+    signed = send(database, sign_report(run_of(2), p256.key, p256.certificate))
+    assert "Of the report, covered by its signature" in get_page(server, f"/reports/{signed}/properties").words("//h3")
     page = get_page(server, f"/reports/{send(database, data)}/properties")
-    assert "Of the report, covered by its signature" in page.words("//h3")
+    assert "Of the report" in page.words("//h3")
     assert "Of the sender, not covered by any signature" not in page.words("//h3")
     rows = dict(zip(page.words("//tbody/tr/th"), page.words("//tbody/tr/td"), strict=True))
     assert rows["git.branch"] == "main"

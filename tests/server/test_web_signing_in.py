@@ -181,11 +181,19 @@ def test_session_opens_pages_and_not_the_api(closed, token):
     assert closed.get("/api/v1/reports", headers=session).status == 401
 
 
-def test_part_of_a_page_sends_the_whole_page_to_the_form(closed):
-    headers = {"HX-Request": "true", "Accept": "*/*"}
+@pytest.mark.parametrize(
+    ("shown", "target"),
+    [
+        ("https://ci.example/projects/shop?branch=main", "/sign-in?next=%2Fprojects%2Fshop%3Fbranch%3Dmain"),
+        ("", "/sign-in"),
+        ("https://[", "/sign-in"),
+    ],
+)
+def test_part_of_a_page_sends_the_whole_page_to_the_form(closed, shown, target):
+    headers = {"HX-Request": "true", "Accept": "*/*", "HX-Current-URL": shown}
     answer = closed.get("/new-runs?project=shop", headers=headers, redirect=False)
     assert (answer.status, answer.data) == (204, b"")
-    assert answer.headers["hx-redirect"].startswith("/sign-in?next=")
+    assert answer.headers["hx-redirect"] == target
 
 
 def test_programs_are_told_that_they_need_a_key(closed, token):
