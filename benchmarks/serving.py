@@ -1,6 +1,6 @@
 """What the server costs: taking reports in, the space they need, and its answers when it has a million results.
 
-`python serving.py [--quick]` measures nothing else.
+`python serving.py [--quick]` measures nothing else. pages.py has every page, also of runs of 100,000 cases.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ INTAKE_TARGET = 2.5  # times the floor
 DISK_TARGET = 25.0  # KB for each stored report of 400 cases
 MEMORY_TARGET = 1.0  # GB for a report of 100,000 cases
 ANSWER_TARGET = 0.05  # seconds, at the median
+PAGE_TARGET = 0.1  # seconds, at the median
 LOAD_TARGET = 5.0  # times the idle server
 LINEAR_TARGET = 1.2  # times the cost of each case in a report of 10,000
 _CASES = 400
@@ -161,6 +162,23 @@ def _answers(kind: str, database: Database, *, quick: bool, say: Callable[[str],
         }.items():
             yield Cost(
                 f"{what} with {runs * _CASES:,} results, {kind}", "", ANSWER_TARGET, median(_times(server, path, 31))
+            )
+        for what, path in {
+            "projects": "/",
+            "runs": "/projects/large",
+            "a run": f"/reports/{newest}",
+            "all its tests": f"/reports/{newest}/tests",
+            "a test": f"/tests/{test}",
+            "the history grid": "/history/large",
+            "flaky tests": "/flaky/large",
+            "trends": "/trends/large",
+            "intake": "/intake",
+        }.items():
+            yield Cost(
+                f"the page of {what} with {runs * _CASES:,} results, {kind}",
+                "",
+                PAGE_TARGET,
+                median(_times(server, path, 31)),
             )
     say(f"reading while 32 clients post, {kind}")
     yield from _under_load(kind, database, quick=quick)
