@@ -43,7 +43,7 @@ def main() -> None:
     try:
         code = _cli.run(command, name="jux-server")
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _EXTRA:
+        if (error.name or "").partition(".")[0].replace("-", "_") not in _EXTRA:  # a package or a module
             raise
         _cli.say(f"jux-server: {error.name} is not installed", "Install the server: pip install 'pytest-jux[server]'")
         code = _cli.FAILED
@@ -51,4 +51,4 @@ def main() -> None:
 
 
 _EXTRA = {"fastapi", "starlette", "pydantic", "uvicorn", "httptools", "sqlalchemy", "alembic", "psycopg", "limits"}
-_EXTRA |= {"anyio", "prometheus_client"}
+_EXTRA |= {"anyio", "prometheus_client", "jinja2", "markupsafe", "ansi2html", "django_js_lib_htmx"}
