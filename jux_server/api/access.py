@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 HERE = Caller(None, "this machine", frozenset({"publish", "read"}), (EVERYTHING,))
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
 _GUESSES = "30/minute"  # wrong keys from one address
+_NEWS = "60/minute"  # in all, since one sender may have many addresses
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="jux"'}  # RFC 9110, section 11.6.1
 
 
@@ -43,6 +44,7 @@ class Gate:
         self._rate = parse(rate) if rate else None
         self._guesses = parse(_GUESSES)
         self._news = parse("1/minute")
+        self._all_news = parse(_NEWS)
 
     def admit(self, asking: Asking, scope: str) -> Caller:
         """Return who asks, if they may do what the scope stands for; raises `Problem` with 401, 403 or 429."""
@@ -58,8 +60,8 @@ class Gate:
         return caller
 
     def is_news(self, *what: str) -> bool:
-        """Tell whether this was not asked in the last minute, so that nobody can fill what keeps such news."""
-        return self._limiter.hit(self._news, "news", *what)
+        """Tell whether this was not asked in the last minute, nor much else, so that nobody can fill what keeps it."""
+        return self._limiter.hit(self._news, "news", *what) and self._limiter.hit(self._all_news, "all news")
 
     def _recognise(self, asking: Asking) -> Caller:
         if not asking.token:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from alembic.config import Config
 
-VERSION = "0002"  # the newest of `migrations/versions`
+VERSION = "0003"  # the newest of `migrations/versions`
 _VERSION_TABLE = "alembic_version"
 _APPLICATION_ID = 0x4A555853  # "JUXS", in the header of a SQLite file
 _BUSY = 60  # seconds that a writer waits for another process

@@ -27,7 +27,8 @@ router = APIRouter()
 _CASES = 20_000  # that are in memory at once
 _COLUMNS = ("position", "class", "test", "result", "seconds", "type", "message")
 _AT_ONCE = 500  # rows
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+#: What spreadsheets take for the beginning of a formula, or skip before one; some know the wide forms, too.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 

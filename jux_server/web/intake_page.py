@@ -32,15 +32,20 @@ _AT_ONCE = 50
 _LISTED = 20  # keys and projects
 WORDS = {"created": "accepted", "attached": "better signature", "duplicate": "duplicate", "rejected": "rejected"}
 _NEXT_STEPS = {
-    "Invalid XML signature": "Something changes the report between signing and sending; send it as it was signed.",
-    "Report not signed": "Sign it: pytest --jux-sign, or jux-sign.",
-    "Signer not trusted": "Add the signer's certificate: jux-server signer add.",
-    "Not allowed": "Give the build a key that is for this project.",
-    "Invalid report": "Look at the file: jux-inspect report.xml.",
-    "Canonical hash differs": "The report was changed after its sender looked at it; send it as it is.",
     "API key refused": "Make a new key, and give it to the build: jux-server key create.",
     "Authentication required": "Give the build a key: JUX_API_KEY, or jux_api_key_file.",
+    "Canonical hash differs": "The report was changed after its sender looked at it; send it as it is.",
+    "Invalid XML signature": "Something changes the report between signing and sending; send it as it was signed.",
+    "Invalid body": "Send what docs/server-api.md shows, or let jux-publish send it.",
+    "Invalid canonical hash": "Leave canonical_hash out, or send sha256: and 64 digits.",
+    "Invalid report": "Look at the file: jux-inspect report.xml.",
+    "Not allowed": "Give the build a key with the scope publish that is for this project.",
+    "Report not signed": "Sign it: pytest --jux-sign, or jux-sign.",
     "Report too large": "The server's setting max_report_size is the bound.",
+    "Signer not trusted": "Add the signer's certificate: jux-server signer add.",
+    "Too slow": "Look at the network, and at the proxy before this server.",
+    "Unsupported coding": "Send the report as it is, or compressed by gzip.",
+    "Unsupported media type": "Send XML as application/xml, or JSON as application/json.",
 }
 
 
@@ -56,16 +61,16 @@ def intake_page(
 ) -> Response:
     """Show what came in the last day or week, and what became of it."""
     viewer = sees.require("read")
-    at = now()
-    everything = EVERYTHING in viewer.caller.projects
-    since = (at // events.HOUR - int(hours) + 1) * events.HOUR
-    all_ = events.Wanted(since, None if everything else viewer.caller.sees)
-    wanted = all_._replace(kind=kind, project=project, key_id=key)
+    since = (now() // events.HOUR - int(hours) + 1) * events.HOUR
+    wanted = events.Wanted(since, kind=kind, project=project or None, key_id=key)
+    is_admin = EVERYTHING in viewer.caller.projects
     with database_of(request).read() as connection:
-        found = events.arrivals(connection, all_)
+        found = events.arrivals(connection, wanted, None if is_admin else viewer.caller.sees)
+        wanted = wanted._replace(among=found.among)
         rows, following = events.list_events(connection, wanted, before=cursor_number(cursor_), limit=_AT_ONCE)
-        why = events.reasons(connection, wanted)
-        names = events.keys_named(connection, [number for number in found.keys if number is not None])
+        why = events.reasons(connection, wanted) if found.totals["rejected"] else []
+        by_key, by_project = _most(found.keys, key), _most(found.projects, project)
+        names = events.keys_named(connection, {key or 0, *(number for number, _ in by_key)} - {0})
         ids = [row.run_id for row in rows if row.run_id is not None]
         asked = sa.select(run.c.id, run.c.public_id).where(run.c.id.in_(ids))
         stored = {found_.id: found_.public_id for found_ in connection.execute(asked)}
@@ -88,23 +93,29 @@ def intake_page(
         totals=found.totals,
         chart=_chart(found, since, int(hours)),
         by_hour=sorted(found.hours.items(), reverse=True),
-        by_key=[(number or 0, _key_name(number or 0, names), counter) for number, counter in _most(found.keys)],
-        by_project=_most(found.projects),
+        by_key=[(number, _key_name(number, names), counter) for number, counter in by_key],
+        by_project=by_project,
+        others=[max(0, len(counters) - _LISTED) for counters in (found.keys, found.projects)],
         events=rows,
         stored=stored,
         reasons=why,
+        newest=events.MOST_REASONS if found.totals["rejected"] > events.MOST_REASONS else None,
         steps=_NEXT_STEPS,
         words=WORDS,
         chips=chips,
         query=query,
+        kind=kind,
+        project=project,
+        key=key,
         hours=hours,
         hour=events.HOUR,
         following=None if following is None else links.page("intake", cursor=cursor(following), **query),
     )
 
 
-def _most(counters: Mapping[Any, Counter[str]]) -> list[tuple[Any, Counter[str]]]:
-    return sorted(counters.items(), key=lambda one: (-one[1].total(), str(one[0])))[:_LISTED]
+def _most(counters: Mapping[Any, Counter[str]], wanted: object) -> list[tuple[Any, Counter[str]]]:
+    """Return the one that is wanted, and those of which most came."""
+    return sorted(counters.items(), key=lambda one: (one[0] != wanted, -one[1].total(), str(one[0])))[:_LISTED]
 
 
 def _key_name(number: int, names: Mapping[int, tuple[str, str]]) -> str:

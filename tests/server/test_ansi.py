@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,25 @@ SEQUENCE = st.sampled_from(
     [
         *("\x1b[31m", "#x1B[1m", "#x1b[0m", "\x1b[m", "\x1b[38;5;200m", "\x1b[1;38;2;1;2;3;4m", "\x1b[2J", "\x1b[7m"),
         *("\x1b]8;;javascript:alert(1)\x07", "#x1B]8;;https://a.example#x07", "\x1b[9999m", "\x1b[", "\x1b", "\x1b[1"),
+        *(
+            "\x1b[38",
+            ";5",
+            ";2;",
+            ":",
+            "m",
+            "\x1b[4:3m",
+            "\x1b[48:2::1:2:3m",
+            "#x1B]8;;https://a.example#b#x1B\\",
+            "\x1b[>4m",
+        ),
         *("<script>", "&amp;", "'", '"', "\u202e", "\x00", "\n", "\t", "\r", "#x1B", "\x9b31m", "\x1b(B", "+.+."),
     ]
 )
-TEXT = st.lists(st.one_of(SEQUENCE, st.text(max_size=20)), max_size=30).map("".join)
+PARAMETERS = st.text("0123456789;:?", max_size=30)
+TEXT = st.lists(
+    st.one_of(SEQUENCE, st.text(max_size=20), PARAMETERS.map("\x1b[{}m".format), PARAMETERS.map("#x1B[38;{}m".format)),
+    max_size=30,
+).map("".join)
 CLASS = re.compile(r"ansi(?:[12349]|22|23|24|3[0-79]|4[0-79]|9[0-7]|10[0-7])")
 
 
@@ -33,12 +49,16 @@ def tree(text):
     [
         ("#x1B[31mred#x1B[0m plain", '<span class="ansi31">red</span> plain'),
         ("\x1b[31mred\x1b[0m plain", '<span class="ansi31">red</span> plain'),
-        ("\x1b[1m\x1b[31mE   assert\x1b[0m", '<span class="ansi1"></span><span class="ansi1 ansi31">E   assert</span>'),
-        ("\x1b[38;5;200mpink\x1b[0m", "pink"),
-        ("\x1b[1;38;2;9;9;9mbold\x1b[m", '<span class="ansi1">bold</span>'),
+        ("\x1b[1m\x1b[31mE   assert\x1b[0m", '<span class="ansi1 ansi31">E   assert</span>'),
+        ("\x1b[32mgreen\x1b[31mred\x1b[39;49;00m", '<span class="ansi32">green</span><span class="ansi31">red</span>'),
+        ("\x1b[1;31m\x1b[0m\x1b[1mbold", '<span class="ansi1">bold</span>'),
+        ("\x1b[>4;2mplain\x1b[999m", "plain"),
         ("a\x1b[2Jb\x1b[10;10Hc", "abc"),
         ("\x1b]8;;javascript:alert(1)\x07link\x1b]8;;\x07", "link"),
         ("#x1B]8;;javascript:alert(1)#x07link#x1B]8;;#x07", "link"),
+        ("#x1B]8;;file:///a.py#L3#x1B\\link#x1B]8;;#x1B\\", "link"),
+        ("\x1b]8;;file:///a.py#L3\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("\x1b]8;;has no end", "\\x1b]8;;has no end"),
         ("<b>&amp;</b>", "&lt;b&gt;&amp;amp;&lt;/b&gt;"),
         ("#x1B is not an escape", "#x1B is not an escape"),
         ("\x1b[31m<b>\x1b[0m", '<span class="ansi31">&lt;b&gt;</span>'),
@@ -49,6 +69,45 @@ def tree(text):
 )
 def test_colours_are_classes_and_all_else_is_text(text, shown):
     assert str(coloured(text)) == shown
+
+
+@pytest.mark.parametrize(
+    ("codes", "classes"),
+    [
+        ("38;5;1", "ansi31"),
+        ("38;5;12", "ansi94"),
+        ("38;5;208", "ansi33"),
+        ("38;5;240", "ansi90"),
+        ("38;5;999", "ansi97"),
+        ("48;5;4", "ansi44"),
+        ("38;2;250;10;10", "ansi91"),
+        ("38:2::0:250:0", "ansi92"),
+        ("38:5:3", "ansi33"),
+        ("1;38;5;200;4", "ansi1 ansi4 ansi95"),
+        ("1;38;9", "ansi1"),
+        ("1;38", "ansi1"),
+        ("1;4:3", "ansi1 ansi4"),
+    ],
+)
+def test_any_colour_becomes_the_nearest_that_has_a_class(codes, classes):
+    assert str(coloured(f"\x1b[{codes}mx\x1b[0m")) == f'<span class="{classes}">x</span>'
+
+
+def test_underline_ends():
+    assert str(coloured("\x1b[4:3mx\x1b[4:0my")) == '<span class="ansi4">x</span>y'
+
+
+WORDS = st.text(string.ascii_letters + " \n<&>'\"", max_size=12)
+CLOSED = st.sampled_from(
+    ["\x1b[31m", "#x1B[1m", "\x1b[0m", "\x1b[38;5;9m", "\x1b]8;;a\x07", "#x1B]8;;#x1B\\", "\x1b[2J"]
+)
+
+
+@given(st.lists(st.tuples(WORDS, CLOSED), max_size=20))
+def test_text_between_sequences_is_all_there(parts):
+    assert tree("".join(word + sequence for word, sequence in parts)).text_content() == "".join(
+        word for word, _ in parts
+    )
 
 
 @given(TEXT)

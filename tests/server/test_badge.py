@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from xml.sax.saxutils import escape
+
 import pytest
 from kept_reports import receive
 from lxml import etree
@@ -10,6 +12,13 @@ from web_pages import BROWSER, run_of
 
 from jux_server.app import Choices
 from jux_server.trust import create_key
+from jux_server.web.links import Links
+
+
+@pytest.fixture
+def public(database):
+    with running(database, Choices(is_open_here=False, public_badges=True)) as started:
+        yield started
 
 
 def badge(server, path="/badge/shop.svg", **headers):
@@ -18,6 +27,13 @@ def badge(server, path="/badge/shop.svg", **headers):
     assert answer.headers["content-type"] == "image/svg+xml"
     tree = etree.fromstring(answer.data)
     return answer, [text.text for text in tree.iter("{*}text")], tree
+
+
+def badge_for(server, name):
+    """Return the picture of a project that may not be there."""
+    answer = server.get(Links().badge(name))
+    assert answer.status == 200, answer.data
+    return etree.fromstring(answer.data)
 
 
 @pytest.mark.parametrize(
@@ -56,13 +72,38 @@ def test_badge_of_any_name_fits(server, database, name):
     receive(database, run_of(1, project=name.replace("&", "&amp;")))
     links = server.get("/", headers=BROWSER).data.decode()
     assert links
-    from jux_server.web.links import Links
-
     _, texts, tree = badge(server, Links().badge(name))
     assert texts[0] == (name if len(name) <= 40 else name[:39] + "…")
     width = float(tree.get("width"))
     ends = [float(text.get("x")) + float(text.get("textLength")) / 2 for text in tree.iter("{*}text")]
     assert 0 < ends[0] < ends[1] <= width - 5
+
+
+def test_badge_is_as_wide_as_its_text(public):
+    names = ["iiiiiiiiii", "aaaaaaaaaa", "WWWWWWWWWW", "\u540d" * 10]
+    widths = [float(badge_for(public, name).get("width")) for name in names]
+    assert widths == sorted(set(widths))
+    accents = badge_for(public, "e\u0301" * 10)  # ten letters, each with an accent of its own
+    assert accents.get("width") == badge_for(public, "eeeeeeeeee").get("width")
+
+
+@pytest.mark.parametrize(
+    "name", ['"><script>alert(1)</script>', "</title><image href='//evil'/>", "{{ 7*7 }}", "\u202eevil"]
+)
+def test_hostile_names_are_text(server, database, name):
+    receive(database, run_of(1, project=escape(name, {'"': "&quot;"})))
+    tree = badge_for(server, name.replace("\u202e", "\\u202e"))
+    assert [element.tag.rpartition("}")[2] for element in tree.iter()] == [
+        "svg",
+        "title",
+        *["path"] * 2,
+        "g",
+        *["text"] * 2,
+    ]
+    assert next(tree.iter("{*}text")).text == name.replace("\u202e", "\\u202e")
+    assert tree.findtext("{*}title").endswith(": 3 passed")
+    for element in tree.iter():
+        assert not any(attribute.startswith("on") or attribute in {"style", "href"} for attribute in element.attrib)
 
 
 def test_badge_of_a_project_that_is_not_there(server):

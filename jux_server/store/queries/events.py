@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 
 from jux_server.store.schema import api_key, event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping
 
 KINDS = ("created", "attached", "duplicate", "rejected")
 HOUR = 3_600_000_000  # microseconds
+MOST_REASONS = 2_000  # rejected reports that are asked why
+
+
+class Wanted(NamedTuple):
+    """Which events are asked for. What is None does not matter."""
+
+    since: int
+    among: Collection[str] | None = None  # projects; what belongs to none is then left out
+    kind: str | None = None
+    project: str | None = None
+    key_id: int | None = None  # 0: none
 
 
 class Arrivals(NamedTuple):
-    """How many reports of each kind came in a window: in all, by hour (as `at // HOUR`), by key and by project."""
+    """How many reports of each kind came, in all, by hour (as `at // HOUR`), by key and by project.
+
+    Keys are those of the wanted project, and projects those of the wanted key. `among` is for `Wanted`: the projects
+    that were counted, None for all.
+    """
 
     totals: Counter[str]
     hours: Mapping[int, Counter[str]]
-    keys: Mapping[int | None, Counter[str]]
+    keys: Mapping[int, Counter[str]]  # 0: none
     projects: Mapping[str, Counter[str]]
+    among: Collection[str] | None
 
 
 class Reason(NamedTuple):
-    """Why reports were rejected: the error in a few words, an example of the whole reason, and how often."""
+    """Why reports were rejected: the error in a few words, the newest whole reason, and how often."""
 
     error: str
     example: str
@@ -34,72 +52,86 @@ class Reason(NamedTuple):
     last_at: int
 
 
-class Wanted(NamedTuple):
-    """Which events are asked for; `sees` is None where every project is to be seen. What is None does not matter."""
+def arrivals(connection: sa.Connection, wanted: Wanted, sees: Callable[[str], bool] | None) -> Arrivals:
+    """Return how many reports came and what became of them, whatever kind is wanted.
 
-    since: int
-    sees: Callable[[str], bool] | None = None
-    kind: str | None = None
-    project: str | None = None
-    key_id: int | None = None  # 0: none
-
-
-def arrivals(connection: sa.Connection, wanted: Wanted) -> Arrivals:
-    """Return how many reports came and what became of them."""
-    hour = (event.c.at // HOUR).label("hour")
-    columns = (hour, event.c.kind, event.c.key_id, event.c.project)
-    counted = sa.select(*columns, sa.func.count().label("times")).where(*_conditions(connection, wanted))
-    found = Arrivals(Counter(), {}, {}, {})
-    hours: dict[int, Counter[str]] = {}
-    keys: dict[int | None, Counter[str]] = {}
+    `sees` tells which projects are to be seen; None: all of them, and what belongs to none.
+    """
+    columns = (event.c.kind, event.c.key_id, event.c.project)
+    counted = sa.select(*columns, sa.func.count()).where(event.c.at >= wanted.since).group_by(*columns)
+    totals: Counter[str] = Counter()
+    keys: dict[int, Counter[str]] = {}
     projects: dict[str, Counter[str]] = {}
-    for row in connection.execute(counted.group_by(*columns)):
-        for counter in (
-            found.totals,
-            hours.setdefault(int(row.hour), Counter()),
-            keys.setdefault(row.key_id, Counter()),
-            projects.setdefault(row.project, Counter()),
-        ):
-            counter[row.kind] += row.times
-    return found._replace(hours=hours, keys=keys, projects=projects)
+    seen: dict[str, bool] = {}
+    for kind, key_id, project, times in connection.execute(counted):
+        if sees is not None and not seen.setdefault(project, bool(project) and sees(project)):
+            continue
+        is_project = wanted.project in (None, project)
+        is_key = wanted.key_id in (None, key_id or 0)
+        if is_project and is_key:
+            totals[kind] += times
+        if is_project:
+            keys.setdefault(key_id or 0, Counter())[kind] += times
+        if is_key:
+            projects.setdefault(project, Counter())[kind] += times
+    among = None if sees is None else [project for project, is_seen in seen.items() if is_seen]
+    hours = _by_hour(connection, wanted._replace(among=among, kind=None))
+    return Arrivals(totals, hours, keys, projects, among)
 
 
 def list_events(
     connection: sa.Connection, wanted: Wanted, *, before: int | None, limit: int
 ) -> tuple[list[sa.Row[Any]], int | None]:
     """Return events with the name and prefix of their keys, newest first, and where the next ones begin."""
-    chosen = sa.select(event, api_key.c.name.label("key_name"), api_key.c.prefix.label("key_prefix")).outerjoin(
-        api_key, api_key.c.id == event.c.key_id
-    )
-    chosen = chosen.where(*_conditions(connection, wanted))
+    conditions = _conditions(connection, wanted)
     if before is not None:
-        chosen = chosen.where(event.c.id < before)
-    rows = list(connection.execute(chosen.order_by(event.c.id.desc()).limit(limit + 1)))
-    return rows[:limit], rows[limit - 1].id if len(rows) > limit else None
+        at = connection.execute(sa.select(event.c.at).where(event.c.id == before)).scalar()
+        if at is None:
+            return [], None
+        conditions += [event.c.at <= at, sa.or_(event.c.at < at, event.c.id < before)]
+    # What is left out is told by the index alone, so the rows are read of those that are shown only.
+    newest = sa.select(event.c.id).where(*conditions).order_by(event.c.at.desc(), event.c.id.desc()).limit(limit + 1)
+    ids = list(connection.execute(newest).scalars())
+    chosen = (
+        sa.select(event, api_key.c.name.label("key_name"), api_key.c.prefix.label("key_prefix"))
+        .outerjoin(api_key, api_key.c.id == event.c.key_id)
+        .where(event.c.id.in_(ids[:limit]))
+        .order_by(event.c.at.desc(), event.c.id.desc())
+    )
+    return list(connection.execute(chosen)), ids[limit - 1] if len(ids) > limit else None
 
 
-def reasons(connection: sa.Connection, wanted: Wanted, *, most: int = 2_000) -> list[Reason]:
-    """Return why reports were rejected, the most frequent first, as far as the newest `most` tell."""
+def reasons(connection: sa.Connection, wanted: Wanted) -> list[Reason]:
+    """Return why reports were rejected, the most frequent first, as far as the newest `MOST_REASONS` tell."""
     columns = sa.select(event.c.reason, event.c.at).where(*_conditions(connection, wanted._replace(kind="rejected")))
+    newest = columns.order_by(event.c.at.desc(), event.c.id.desc()).limit(MOST_REASONS)
     found: dict[str, Reason] = {}
-    for reason, at in connection.execute(columns.order_by(event.c.id.desc()).limit(most)):
+    for reason, at in connection.execute(newest):
         error = reason.partition(":")[0]
         known = found.get(error)
         found[error] = Reason(error, reason, 1, at) if known is None else known._replace(times=known.times + 1)
     return sorted(found.values(), key=lambda one: (-one.times, one.error))
 
 
-def keys_named(connection: sa.Connection, numbers: Sequence[int]) -> dict[int, tuple[str, str]]:
+def keys_named(connection: sa.Connection, numbers: Collection[int]) -> dict[int, tuple[str, str]]:
     """Return names and prefixes of API keys by their numbers."""
     chosen = sa.select(api_key.c.id, api_key.c.name, api_key.c.prefix).where(api_key.c.id.in_(numbers))
     return {row.id: (row.name, row.prefix) for row in connection.execute(chosen)}
 
 
+def _by_hour(connection: sa.Connection, wanted: Wanted) -> dict[int, Counter[str]]:
+    hour = (event.c.at // HOUR).label("hour")
+    counted = sa.select(hour, event.c.kind, sa.func.count()).where(*_conditions(connection, wanted))
+    hours: dict[int, Counter[str]] = {}
+    for number, kind, times in connection.execute(counted.group_by(hour, event.c.kind)):
+        hours.setdefault(int(number), Counter())[kind] = times
+    return hours
+
+
 def _conditions(connection: sa.Connection, wanted: Wanted) -> list[sa.ColumnElement[bool]]:
     conditions: list[sa.ColumnElement[bool]] = [event.c.at >= wanted.since]
-    if wanted.sees is not None:
-        named = connection.execute(sa.select(event.c.project).where(event.c.at >= wanted.since).distinct()).scalars()
-        conditions.append(event.c.project.in_([name for name in named if name and wanted.sees(name)]))
+    if wanted.among is not None:
+        conditions.append(event.c.project.in_(_texts(connection, wanted.among)))
     if wanted.kind is not None:
         conditions.append(event.c.kind == wanted.kind)
     if wanted.project is not None:
@@ -107,3 +139,11 @@ def _conditions(connection: sa.Connection, wanted: Wanted) -> list[sa.ColumnElem
     if wanted.key_id is not None:
         conditions.append(event.c.key_id == wanted.key_id if wanted.key_id else event.c.key_id.is_(None))
     return conditions
+
+
+def _texts(connection: sa.Connection, texts: Collection[str]) -> sa.Select[Any]:
+    """Return texts as rows, since there may be more of them than a question can have parameters."""
+    said = sa.literal(json.dumps(list(texts)))
+    if connection.dialect.name == "sqlite":
+        return sa.select(sa.func.json_each(said).table_valued("value").c.value)
+    return sa.select(sa.func.jsonb_array_elements_text(sa.cast(said, JSONB)).column_valued())
