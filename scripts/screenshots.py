@@ -1,188 +1,176 @@
-"""Take the screenshots of docs/pages.md: a real server with a made-up history, looked at with a real browser.
+"""Take the pictures of the server's pages: a real server with a made-up history, looked at with a real browser.
 
-`python scripts/screenshots.py [DIRECTORY]` needs chromium and writes docs/screenshots/*.png.
+`python scripts/screenshots.py [DIRECTORY]` needs chromium and writes docs/screenshots: what docs/pages.md shows, the
+other looks of each page below `more`, and a page that shows them all.
 """
 
 from __future__ import annotations
 
-import datetime as dt
-import random
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from xml.sax.saxutils import escape, quoteattr
 
-import sqlalchemy as sa
+from made_up_history import fill
+from palette_png import shrink
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from browser import chromium, visiting
 from servers import running
 
-from jux_server.api.access import HERE
 from jux_server.app import Choices
-from jux_server.intake import Created, Intake
-from jux_server.store import schema
-from jux_server.store.database import Database, open_database
-from jux_server.trust import Caller, add_signer, authenticate, create_key
-from pytest_jux.keys import generate_private_key, self_signed_certificate
-from pytest_jux.signer import sign_report
+from jux_server.store.database import open_database
+from jux_server.trust import authenticate, create_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from browser import Visit
+    from playwright.sync_api import Browser
+    from servers import Running
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULES = ("cart.test_total", "cart.test_vat", "checkout.test_address", "checkout.test_payment", "search.test_index")
-TESTS = (
-    *("test_empty", "test_rounding", "test_many_items[eur]", "test_many_items[usd]", "test_negative_quantity"),
-    *("test_unicode_names", "test_concurrent_updates", "test_timeout", "test_retries", "test_permissions"),
-)
-BROKEN = {("cart.test_vat", "test_rounding"), ("cart.test_vat", "test_many_items[eur]")}
-RUNS = 40
-TRACE = """    def {test}():
-        cart = Cart(country="DE")
-        cart.add("book", price="19.99")
->       assert cart.vat() == Decimal("1.40")
-#x1B[1m#x1B[31mE       AssertionError: assert Decimal('{value}') == Decimal('1.40')#x1B[0m
-#x1B[1m#x1B[31mE        +  where Decimal('{value}') = Cart(items=1).vat()#x1B[0m
-
-#x1B[1m#x1B[31mtests/{path}.py#x1B[0m:{line}: AssertionError"""
-
-
-def report(project: str, number: int, when: dt.datetime, chance: random.Random) -> bytes:
-    """Return the report of one of many runs: two tests are flaky, and two broke lately."""
-    broken = BROKEN if project == "shop" and number >= RUNS - 4 else set()
-    cases = "".join(_case(module, test, number, broken, chance) for module in MODULES for test in TESTS)
-    facts = {
-        "project": project,
-        "git:branch": "main" if number % 7 else "feature/vat",
-        "git:commit": f"{chance.getrandbits(160):040x}",
-        "git:status": "clean",
-        "ci:provider": "github",
-        "ci:build_url": f"https://ci.example/builds/{4000 + number}",
-    }
-    said = "".join(f"<property name={quoteattr(name)} value={quoteattr(value)}/>" for name, value in facts.items())
-    head = f'<testsuite name="pytest" timestamp="{when.isoformat()}"><properties>{said}</properties>'
-    return f"<testsuites>{head}{cases}</testsuite></testsuites>".encode()
+OUTSIDE = "https://jux.example.com"  # what commands on the pages name, and not a port of this machine
+LIGHT, DARK, NARROW, PRINT = "light", "dark", "narrow", "print"
+SIZES = {LIGHT: (1120, 640), DARK: (1120, 640), NARROW: (360, 640), PRINT: (800, 1000)}  # pixels
+#: What docs/pages.md shows besides the light pictures.
+SHOWN = {"run-dark", "history-dark", "run-narrow", "run-print"}
+TITLES = {
+    "empty": "An empty server",
+    "projects": "Projects",
+    "runs": "Runs of a project",
+    "run": "A run: failures and evidence",
+    "run-tests": "All tests of a run",
+    "run-errors": "Unique errors",
+    "run-slowest": "Slowest tests of a run",
+    "run-compare": "Two runs compared",
+    "run-properties": "Properties",
+    "run-xml": "Raw XML",
+    "test": "A test",
+    "trends": "Trends",
+    "history": "History",
+    "flaky": "Flaky tests",
+    "slowest": "Slowest tests",
+    "intake": "Intake",
+    "sign-in": "Signing in",
+    "admin-keys": "API keys",
+    "admin-signers": "Signers",
+    "admin-policies": "Policies",
+}
+NARROW_ONES = ("projects", "runs", "run", "test", "history", "intake", "sign-in", "admin-keys")
 
 
-def _case(module: str, test: str, number: int, broken: set[tuple[str, str]], chance: random.Random) -> str:
-    seconds = chance.uniform(0.001, 0.2) + (number / 60 if test == "test_concurrent_updates" else 0)
-    unstable = test == "test_timeout" and module == "checkout.test_payment" and chance.random() < 0.25  # noqa: PLR2004 - a quarter
-    inside = ""
-    if (module, test) in broken or unstable:
-        value = f"1.{chance.randrange(41, 99)}"
-        path = module.replace(".", "/")
-        trace = TRACE.format(test=test.partition("[")[0], value=value, path=path, line=chance.randrange(10, 90))
-        message = f"assert Decimal('{value}') == Decimal('1.40')"
-        inside = f'<failure type="AssertionError" message={quoteattr(message)}>{escape(trace)}</failure>'
-    elif test == "test_permissions" and module == "search.test_index":
-        inside = '<skipped type="pytest.skip" message="needs a directory service"/>'
-    names = f'classname="tests.{module}" name={quoteattr(test)}'
-    return f'<testcase {names} time="{seconds:.3f}">{inside}</testcase>'
+def addresses(run: str, test: int) -> dict[str, str]:
+    """Return the address of each page whose picture is taken of a server with a history."""
+    tabs = {f"run-{tab}": f"/reports/{run}/{tab}" for tab in ("tests", "errors", "slowest", "compare")}
+    tabs |= {f"run-{tab}": f"/reports/{run}/{tab}" for tab in ("properties", "xml")}
+    sections = {section: f"/{section}/shop" for section in ("trends", "history", "flaky", "slowest")}
+    own = {"projects": "/", "runs": "/projects/shop", "run": f"/reports/{run}", "test": f"/tests/{test}"}
+    admin = {"admin-keys": "/admin/keys", "admin-signers": "/admin/signers", "admin-policies": "/admin/projects"}
+    return own | tabs | sections | admin | {"intake": "/intake"}
 
 
-def fill(database: Database, caller: Caller) -> str:
-    """Fill a database with some weeks of two projects, and return the id of the last run."""
-    chance = random.Random(7)  # noqa: S311 - for pictures, not for secrets
-    key = generate_private_key("ecdsa")
-    certificate = self_signed_certificate(key, "shop ci")
-    add_signer(database, certificate)
-    intake, last, now = Intake(database), "", dt.datetime.now(dt.UTC)
-    for number in range(RUNS):
-        for project in ("billing", "shop"):
-            when = now - dt.timedelta(minutes=18 * (RUNS - number))
-            data = report(project, number, when, chance)
-            data = data if number % 9 == 4 else sign_report(data, key, certificate)  # noqa: PLR2004 - some are unsigned
-            stored = intake.receive(data, caller)
-            assert isinstance(stored, Created)  # noqa: S101 - or the script is wrong
-            _set_back(database, stored, when)
-            last = str(stored.id)
-    intake.receive(data, caller)
-    intake.receive(data.replace(b"1.40", b"1.41"), HERE)
-    intake.receive(b"<html>502 Bad Gateway</html>", caller)
-    return last
+def file_of(name: str, look: str) -> str:
+    """Return where the picture of a page in a look is, below the directory of all."""
+    if look == LIGHT:
+        return f"{name}.png"
+    whole = f"{name}-{look}"
+    return f"{whole}.png" if whole in SHOWN else f"more/{whole}.png"
 
 
-def _set_back(database: Database, stored: Created, when: dt.datetime) -> None:
-    at = round(when.timestamp() * 1_000_000)
-    with database.write() as connection:
-        run = connection.execute(
-            sa.update(schema.run)
-            .where(schema.run.c.public_id == stored.id)
-            .values(received_at=at)
-            .returning(schema.run.c.id)
-        ).scalar_one()
-        connection.execute(sa.update(schema.event).where(schema.event.c.run_id == run).values(at=at))
-        connection.execute(sa.update(schema.document).where(schema.document.c.run_id == run).values(received_at=at))
+def pictures() -> Iterator[tuple[str, str]]:
+    """Give the names and looks of all pictures."""
+    for name in TITLES:
+        yield name, LIGHT
+        yield name, DARK
+        if name in NARROW_ONES:
+            yield name, NARROW
+    yield "run", PRINT
 
 
-def pictures(run: str, test: int) -> Iterator[tuple[str, str]]:
-    """Give the name of each picture and the address that it shows."""
-    yield "projects", "/"
-    yield "runs", "/projects/shop"
-    yield "run", f"/reports/{run}"
-    tabs = ("tests", "errors", "slowest", "compare", "properties", "xml")
-    for tab in tabs:
-        yield f"run-{tab}", f"/reports/{run}/{tab}"
-    yield "test", f"/tests/{test}"
-    for section in ("trends", "history", "flaky", "slowest"):
-        yield section, f"/{section}/shop"
-    yield "intake", "/intake"
-    yield "admin-keys", "/admin/keys"
-    yield "admin-signers", "/admin/signers"
-    yield "admin-policies", "/admin/projects"
+def gallery() -> str:
+    """Return the page that shows all pictures."""
+    lines = ["# Pictures of all pages", "", "Of a made-up history; `python scripts/screenshots.py` takes them anew."]
+    lines += ["[What the pages are for](../pages.md)."]
+    for name, title in TITLES.items():
+        looks = [look for one, look in pictures() if one == name]
+        lines += ["", f"## {title}", "", "| " + " | ".join(looks) + " |", "|---" * len(looks) + "|"]
+        lines += ["| " + " | ".join(f"![{title}, {look}]({file_of(name, look)})" for look in looks) + " |"]
+    return "\n".join(lines) + "\n"
 
 
-def _take(visit: Visit, path: str, file: Path, *, whole: bool = False) -> None:
+def take(visit: Visit, path: str, file: Path) -> None:
+    """Write the picture of a page, with its first failure opened."""
     visit.open(path)
     failure = visit.page.locator("details.failure summary").first
     if failure.count():
         failure.click()
         visit.page.locator("details.failure[open] pre").first.wait_for()
-    visit.page.screenshot(path=file, full_page=whole)
+        visit.page.mouse.move(0, 0)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(shrink(visit.page.screenshot()))
+
+
+@contextmanager
+def seen(browser: Browser, server: Running, look: str) -> Iterator[Visit]:
+    """Give a visitor to whom pages look so."""
+    width, height = SIZES[look]
+    with visiting(browser, server.url, width=width, height=height, scheme=DARK if look == DARK else LIGHT) as visit:
+        yield visit
+
+
+def sign_in(visit: Visit, key: str) -> None:
+    """Sign a visitor in."""
+    visit.open("/sign-in")
+    visit.page.get_by_label("API key").fill(key)
+    visit.page.get_by_role("button", name="Sign in").click()
+    visit.page.get_by_role("button", name="Sign out").wait_for()
+
+
+def number_of_test(server: Running, key: str) -> int:
+    """Return the number of the flaky test of the shop."""
+    answer = server.get("/api/v1/tests?project=shop&q=test_timeout", headers={"X-API-Key": key})
+    (number,) = [one["id"] for one in answer.json()["tests"] if one["classname"].endswith("test_payment")]
+    return int(number)
+
+
+def take_all(browser: Browser, quiet: Running, server: Running, key: str, run: str, target: Path) -> None:
+    """Take the pictures of an empty server and of one with a history; both know the key."""
+    paths = addresses(run, number_of_test(server, key))
+    for look in SIZES:
+        names = [name for name, its in pictures() if its == look]
+        with seen(browser, server, look) as visit:
+            if "sign-in" in names:
+                take(visit, "/sign-in", target / file_of("sign-in", look))
+            sign_in(visit, key)
+            visit.page.emulate_media(media=PRINT if look == PRINT else "screen")
+            for name in names:
+                if name in paths:
+                    take(visit, paths[name], target / file_of(name, look))
+        if "empty" in names:
+            with seen(browser, quiet, look) as visit:
+                take(visit, "/", target / file_of("empty", look))
 
 
 def main() -> None:
     """Fill a server and take all pictures."""
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "screenshots"
-    target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="jux-screenshots-") as name, chromium() as browser:
-        empty = open_database(str(Path(name) / "empty.db"))
-        with running(empty) as server, visiting(browser, server.url, width=1000, height=700) as visit:
-            _take(visit, "/", target / "empty.png")
-        database = open_database(str(Path(name) / "jux.db"))
-        token, _ = create_key(database, "github-actions", scopes=["publish"])
-        admin, _ = create_key(database, "eva", scopes=["admin"])
-        run = fill(database, authenticate(database, token))
-        with running(database, Choices(is_open_here=False)) as server:
-            headers = {"X-API-Key": admin}
-            (found,) = [
-                one["id"]
-                for one in server.get("/api/v1/tests?project=shop&q=test_timeout", headers=headers).json()["tests"]
-                if "payment" in one["classname"]
-            ]
-            with visiting(browser, server.url, width=1000, height=700) as visit:
-                _take(visit, "/sign-in", target / "sign-in.png")
-                visit.page.get_by_label("API key").fill(admin)
-                visit.page.get_by_role("button", name="Sign in").click()
-                for picture, path in pictures(run, found):
-                    _take(visit, path, target / f"{picture}.png")
-                visit.page.emulate_media(media="print")
-                visit.page.set_viewport_size({"width": 800, "height": 1000})
-                _take(visit, f"/reports/{run}", target / "run-print.png")
-                visit.page.emulate_media(media="screen", color_scheme="dark")
-                visit.page.set_viewport_size({"width": 1000, "height": 700})
-                for picture in ("run", "history"):
-                    path = dict(pictures(run, found))[picture]
-                    _take(visit, path, target / f"{picture}-dark.png")
-                visit.page.set_viewport_size({"width": 360, "height": 640})
-                visit.page.emulate_media(color_scheme="light")
-                _take(visit, f"/reports/{run}", target / "run-narrow.png")
-    for file in sorted(target.glob("*.png")):
-        print(f"{file.stat().st_size:8,}  {file.name}")
+        empty, full = (open_database(str(Path(name) / file)) for file in ("empty.db", "full.db"))
+        admin, _ = create_key(full, "eva", scopes=["admin"])
+        sender, _ = create_key(full, "github-actions", scopes=["publish"])
+        run = fill(full, authenticate(full, sender))
+        with (
+            running(empty, Choices(base_url=OUTSIDE)) as quiet,
+            running(full, Choices(is_open_here=False, base_url=OUTSIDE)) as server,
+        ):
+            take_all(browser, quiet, server, admin, run, target)
+    (target / "README.md").write_text(gallery(), encoding="utf-8")
+    sizes = {file: file.stat().st_size for file in sorted(target.rglob("*.png"))}
+    for file, size in sizes.items():
+        print(f"{size:9,}  {file.relative_to(target)}")
+    print(f"{sum(sizes.values()):9,}  altogether")
 
 
 if __name__ == "__main__":

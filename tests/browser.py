@@ -22,6 +22,28 @@ document.addEventListener("securitypolicyviolation", (event) => {
   console.error(`policy: ${event.violatedDirective} ${event.blockedURI} ${event.sample}`);
 });
 """
+_TO_THE_BEGINNING = """
+() => {
+  document.body.tabIndex = -1;
+  document.body.focus();
+  document.body.removeAttribute("tabindex");
+}
+"""
+#: Where the keyboard is: what can be told of it, and whether one can see that it is there.
+_FOCUS = """
+() => {
+  const one = document.activeElement, before = window.lastFocus;
+  if (!one || one === document.body) return null;
+  const box = one.getBoundingClientRect(), style = getComputedStyle(one);
+  window.lastFocus = one;
+  return {
+    html: one.outerHTML.slice(0, 200),
+    follows: !before || Boolean(before.compareDocumentPosition(one) & Node.DOCUMENT_POSITION_FOLLOWING),
+    isSeen: box.width > 4 && box.height > 4 && box.bottom > 0 && box.top < innerHeight
+      && style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2,
+  };
+}
+"""
 
 
 def find_browser():
@@ -52,17 +74,33 @@ class Visit:
     url: str
     page: object
     problems: list = field(default_factory=list)
-    bytes: int = 0
+    refused: list = field(default_factory=list)
 
-    def open(self, path):
+    def wrongs(self):
+        """Return all that must not have happened so far, as readable lines."""
+        return self.problems + [f"status {status}" for status in self.refused]
+
+    def open(self, path, *, status=200):
+        """Go to a page that is answered with this status."""
+        before = len(self.refused)
         answer = self.page.goto(self.url + path)
-        assert answer is not None
-        assert answer.status < 400, (path, answer.status)
+        assert answer is not None, f"{path} was not loaded anew"
+        assert answer.status == status, f"{path}: {answer.status}"
+        if status >= 400:
+            assert self.refused[before:] == [status], f"{path}: {self.refused[before:]}"
+            del self.refused[before:]
         return self.page
 
-    def expect_problems(self):
-        """Forget what happened so far, which was expected."""
-        self.problems.clear()
+    @contextmanager
+    def expecting(self, status):
+        """Let the server answer with an error just once."""
+        before = len(self.refused)
+        yield
+        assert self.refused[before:] == [status], f"answers with errors: {self.refused[before:]}"
+        del self.refused[before:]
+
+    def open_all_details(self):
+        self.page.locator("details").evaluate_all("all => all.forEach((one) => { one.open = true; })")
 
     def violations(self):
         """Return what axe finds that keeps people out, as readable lines."""
@@ -78,10 +116,25 @@ class Visit:
         """Tell whether the page can be scrolled sideways."""
         return self.page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
 
+    def tab_stops(self):
+        """Press Tab from the beginning until the page has been left; return what had the focus, in that order."""
+        self.page.evaluate(_TO_THE_BEGINNING)
+        stops = []
+        while len(stops) < 500:
+            self.page.keyboard.press("Tab")
+            stop = self.page.evaluate(_FOCUS)
+            if stop is None or (len(stops) > 1 and stop["html"] == stops[0]["html"]):
+                return stops
+            stops.append(stop)
+        raise AssertionError("the keyboard does not get out of the page")
+
 
 @contextmanager
 def visiting(browser, url, *, width=1280, height=900, javascript=True, scheme="light", **options):
-    """Give a visitor of a server; what went wrong at their visit fails the test at the end."""
+    """Give a visitor of a server; what went wrong at their visit fails the test at the end.
+
+    Options are those of Playwright's contexts, such as `reduced_motion` and `permissions`.
+    """
     context = browser.new_context(
         viewport={"width": width, "height": height},
         java_script_enabled=javascript,
@@ -89,12 +142,25 @@ def visiting(browser, url, *, width=1280, height=900, javascript=True, scheme="l
         **options,
     )
     context.set_default_timeout(15_000)
-    page = context.new_page()
-    visit = Visit(url, page)
-    own = urlsplit(url).netloc
+    if javascript:
+        context.add_init_script(_REPORT_VIOLATIONS)
+    visit = Visit(url, None)
+    _listen(context, visit)
+    visit.page = context.new_page()
+    try:
+        yield visit
+    finally:
+        context.close()
+    assert not visit.wrongs(), "\n".join(visit.wrongs())
+
+
+def _listen(context, visit):
+    """Note what happens in all windows of a visitor."""
+    own = urlsplit(visit.url).netloc
 
     def told(message):
-        if message.type in {"error", "warning"}:
+        is_status = message.text.startswith("Failed to load resource: the server responded with a status of")
+        if message.type in {"error", "warning"} and not is_status:  # `answered` notes these
             visit.problems.append(f"console: {message.text}")
 
     def asked(request):
@@ -102,19 +168,22 @@ def visiting(browser, url, *, width=1280, height=900, javascript=True, scheme="l
         if parts.netloc != own and parts.scheme not in {"data", "blob", "about"}:
             visit.problems.append(f"another host: {request.url}")
 
-    def answered(response):
-        if response.status >= 500:
-            visit.problems.append(f"{response.status}: {response.url}")
+    def failed(request):
+        if request.failure != "net::ERR_ABORTED":  # a download, or a page that was left
+            visit.problems.append(f"no answer: {request.url} {request.failure}")
 
-    page.on("console", told)
-    page.on("pageerror", lambda error: visit.problems.append(f"script: {error}"))
-    page.on("request", asked)
-    page.on("response", answered)
-    page.on("dialog", lambda dialog: (visit.problems.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    if javascript:
-        page.add_init_script(_REPORT_VIOLATIONS)
-    try:
-        yield visit
-    finally:
-        context.close()
-    assert visit.problems == []
+    def answered(response):
+        if response.status >= 400:
+            visit.refused.append(response.status)
+
+    def asked_back(dialog):
+        visit.problems.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    context.on("console", told)
+    context.on("weberror", lambda error: visit.problems.append(f"script: {error.error}"))
+    context.on("request", asked)
+    context.on("requestfailed", failed)
+    context.on("response", answered)
+    context.on("dialog", asked_back)
+    context.on("page", lambda page: page.on("websocket", lambda one: visit.problems.append(f"socket: {one.url}")))
