@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jux_server.web import (
     admin,
+    admin_projects,
     badge,
     evidence,
     exports,
@@ -30,4 +31,5 @@ PAGES = (
     over_time.router,
     signing_in.router,
     admin.router,
+    admin_projects.router,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from http import HTTPStatus
 from typing import Annotated, NamedTuple
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 
@@ -93,8 +94,10 @@ async def viewing(request: Request) -> Viewing:
         kept = [(name, value) for name, value in request.scope["headers"] if name != b"sec-fetch-site"]
         asked = await asking(Request({**request.scope, "headers": kept}))
     is_browser = "text/html" in headers.get("accept", "") or "hx-request" in headers
-    site, origin, own = headers.get("sec-fetch-site"), headers.get("origin"), headers.get("host", "")
-    is_own = site in _SAFE_SITES if site else origin is None or origin.partition("://")[2] == own
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    # A proxy may pass on another Host than browsers see.
+    own = {headers.get("host", ""), urlsplit(request.app.state.base_url).netloc} - {""}
+    is_own = site in _SAFE_SITES if site else origin is None or origin.partition("://")[2] in own
     return Viewing(asked, request.cookies.get(COOKIE, ""), is_browser, is_own)
 
 

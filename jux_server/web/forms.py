@@ -10,9 +10,13 @@ from fastapi import Depends, Request
 
 from jux_server.api.bodies import receive
 from jux_server.api.problems import Problem
+from jux_server.errors import Refused
+from pytest_jux.text import visible
 
 _LARGEST = 200_000  # bytes
 _MOST_FIELDS = 100
+_LONGEST_TEXT = 250  # characters of a name or a pattern
+_DIGITS = 9  # of a number
 _TYPE = "application/x-www-form-urlencoded"
 
 Fields = dict[str, list[str]]
@@ -37,6 +41,28 @@ async def fields_of(request: Request) -> Fields:
 def one(fields: Fields, name: str) -> str:
     """Return the value of a field, "" if it was not sent."""
     return fields.get(name, [""])[0]
+
+
+def check_text(what: str, *texts: str) -> None:
+    """Check names and patterns that a form sends: of one line, bounded, nothing in them that cannot be seen.
+
+    Raises:
+        Refused: one of them is not; `what` says what it is.
+    """
+    if any(visible(text) != text for text in texts):
+        raise Refused(f"{what} has no control characters")
+    if any(len(text) > _LONGEST_TEXT for text in texts):
+        raise Refused(f"{what} has at most {_LONGEST_TEXT} characters")
+
+
+def number_of(what: str, text: str, most: int) -> int:
+    """Return a number from 1 to `most` that a form sends, 0 where the field was left empty; raises `Refused`."""
+    if not text:
+        return 0
+    # Its length first: very long ones cannot even be read.
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS and 1 <= int(text) <= most):
+        raise Refused(f"{what}: a number from 1 to {most:,} is expected, not {text[:40]!r}")
+    return int(text)
 
 
 Form = Annotated[Fields, Depends(fields_of)]

@@ -39,7 +39,7 @@ def problem_page(request: Request, problem: Problem) -> Response:
 def sign_in_first(request: Request) -> Response:
     """Lead to the page for signing in, and from there back to what was asked for."""
     is_part = "hx-request" in request.headers
-    back = _shown_page(request) if is_part else here(request) if request.method == "GET" else None
+    back = _shown_page(request) if is_part else here(request)
     target = links_of(request).page("sign-in", next=back)
     if is_part:  # the whole page has to go, and not the part that was asked for
         return Response(status_code=HTTPStatus.NO_CONTENT, headers={**HEADERS, "HX-Redirect": target})

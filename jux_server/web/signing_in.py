@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
@@ -15,17 +14,18 @@ from jux_server.web.access import COOKIE, Sees
 from jux_server.web.forms import Form, one
 from jux_server.web.links import links_of
 from jux_server.web.rendering import HEADERS, page
+from pytest_jux.addresses import is_loopback
 
 if TYPE_CHECKING:
     from jux_server.web.links import Links
 
 router = APIRouter()
 
-_LONGEST = 2_000
+_LONGEST = 8_000  # characters of an address to go to; a name of 200 characters may take 2,400 of them
 
 
 @router.get("/sign-in", include_in_schema=False)
-def sign_in_page(request: Request, next_: Annotated[str, Query(alias="next", max_length=_LONGEST)] = "") -> Response:
+def sign_in_page(request: Request, next_: Annotated[str, Query(alias="next")] = "") -> Response:
     """Show the form for signing in."""
     return _form(request, next_)
 
@@ -51,13 +51,12 @@ def sign_in(request: Request, sees: Sees, form: Form) -> Response:
     links = links_of(request)
     where = target if leads_here(target) else links.start()
     answer = RedirectResponse(where, HTTPStatus.SEE_OTHER, headers=HEADERS)
-    is_secure = request.url.scheme == "https" or request.app.state.base_url.startswith("https:")
     answer.set_cookie(
         COOKIE,
         token,
         max_age=sessions.SECONDS,
         path=links.start(),
-        secure=is_secure,
+        secure=_is_encrypted(request),
         httponly=True,
         samesite="lax",
     )
@@ -67,27 +66,38 @@ def sign_in(request: Request, sees: Sees, form: Form) -> Response:
 @router.post("/sign-out", include_in_schema=False)
 def sign_out(request: Request, sees: Sees, form: Form) -> Response:
     """End the session, here and in the browser."""
-    links = links_of(request)
-    if sees.token and sees.is_own_form and sees.knows(one(form, "csrf")):
+    if not sees.token:  # signed out already, in another window
+        return _without_cookie(links_of(request))
+    if sees.is_own_form and sees.knows(one(form, "csrf")):
         sessions.end(sees.asking.gate.database, sees.token)
-        return _without_cookie(links)
+        return _without_cookie(links_of(request))
     reason = "the form is not of this session; load the page anew and send it again"
     raise Problem(HTTPStatus.FORBIDDEN, "Not allowed", reason)
 
 
 def leads_here(address: str) -> bool:
-    r"""Tell whether an address is a path on this server; browsers take `\` for `/`, and `//` for another host."""
-    parts = urlsplit(address)
+    r"""Tell whether an address is a path on this server.
+
+    Browsers take `\` for `/` and pass over control characters, and `//` leads to another host. Nothing here may parse
+    the address: it can be anything.
+    """
     return (
         address.startswith("/")
         and not address.startswith("//")
         and "\\" not in address
         and address.isprintable()
-        and not (parts.scheme or parts.netloc)
+        and len(address) <= _LONGEST
     )
 
 
+def _is_encrypted(request: Request) -> bool:
+    """Tell whether what the browser sends comes by HTTPS, as far as the server knows."""
+    base_url: str = request.app.state.base_url
+    return request.url.scheme == "https" or base_url.startswith("https:")
+
+
 def _form(request: Request, target: str, problem: Problem | None = None) -> Response:
+    target = target if leads_here(target) else ""
     return page(
         request,
         None,
@@ -95,8 +105,11 @@ def _form(request: Request, target: str, problem: Problem | None = None) -> Resp
         status=HTTPStatus.OK if problem is None else problem.status,
         headers={} if problem is None else _kept(problem),
         title="Sign in",
-        target=target if leads_here(target) else "",
+        target=target,
         reason="" if problem is None else problem.reason,
+        suggestions=[] if problem is None else problem.suggestions,
+        scope="admin" if target.startswith(links_of(request).page("admin/")) else "read",
+        is_overheard=not (_is_encrypted(request) or is_loopback(request.url.hostname or "")),
     )
 
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import ssl
+from urllib.parse import urlencode
+
 import pytest
 import sqlalchemy as sa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from kept_reports import receive
+from lxml import html
 from servers import running
 from web_pages import BROWSER, get_page, run_of
 from web_sessions import SignedIn, post
@@ -12,7 +18,8 @@ from web_sessions import SignedIn, post
 from jux_server.app import Choices
 from jux_server.store import schema
 from jux_server.trust import add_signer, authenticate, create_key, list_keys, list_signers
-from jux_server.upkeep.projects import list_projects
+from jux_server.upkeep.projects import list_projects, set_project
+from jux_server.upkeep.retention import Retention
 from pytest_jux.keys import certificate_pem
 from pytest_jux.signer import sign_report
 
@@ -82,7 +89,12 @@ def test_key_can_be_made_that_never_expires_for_all_projects(admin, database):
         ({"days": "soon"}, "a number from 1 to 36,500 is expected"),
         ({"days": "0"}, "a number from 1 to 36,500 is expected"),
         ({"days": "9" * 5_000}, "a number from 1 to 36,500 is expected"),
+        ({"days": "000000000001" + "9" * 30}, "a number from 1 to 36,500 is expected"),
+        ({"days": "000000000001" + "9" * 5_000}, "a number from 1 to 36,500 is expected"),
+        ({"name": "a\r\nSet-Cookie: x=1"}, "the name of a key has 1 to 100 printable characters"),
         ({"projects": "a\u202eb"}, "no control characters"),
+        ({"projects": "x" * 251}, "at most 250 characters"),
+        ({"projects": " \n "}, "a key needs the name or the pattern of a project"),
     ],
 )
 def test_what_is_wrong_with_a_new_key_is_said_and_the_form_kept(admin, database, fields, says):
@@ -91,6 +103,29 @@ def test_what_is_wrong_with_a_new_key_is_said_and_the_form_kept(admin, database,
     assert says in answer.data.decode()
     assert "shop" in answer.data.decode() or "projects" in fields
     assert len(list_keys(database)) == 1
+
+
+def test_new_key_is_in_no_log(database, caplog):
+    token, _ = create_key(database, "the admin", scopes=["admin"])
+    with running(database, Choices(is_open_here=False), log_config=None) as server:
+        caplog.set_level(logging.DEBUG)
+        caplog.set_level(logging.DEBUG, "uvicorn.access")
+        SignedIn(server, token).fill("/admin/keys", {"name": "ci", "scope": "publish", "projects": "*"})
+    assert '"POST /admin/keys HTTP/1.1" 200' in caplog.text
+    assert f"jux_{key_named(database, 'ci').prefix}" not in caplog.text
+
+
+def test_oldest_keys_that_do_not_work_are_left_out(admin, database):
+    for number in range(103):
+        create_key(database, f"build-{number}")
+    of_builds = schema.api_key.c.name.like("build-%")
+    with database.write() as connection:
+        connection.execute(sa.update(schema.api_key).where(of_builds).values(revoked_at=1))
+    page = admin.get("/admin/keys")
+    names = page.words("//tbody/tr/th")
+    assert names[0] == "the admin"
+    assert names[1:] == [f"build-{number}" for number in range(102, 2, -1)]
+    assert "3 older keys that do not work any more are not shown" in page.text
 
 
 def test_key_is_revoked_after_a_question(admin, database):
@@ -143,7 +178,10 @@ def test_signer_is_believed_from_then_on(admin, database, p256, closed):
             "this is no certificate in PEM",
         ),
         ({"kind": "authority"}, "is no authority"),
+        ({"kind": "anybody"}, "a signer is a certificate or an authority"),
         ({"projects": "a\u202eb"}, "no control characters"),
+        ({"projects": "x" * 251}, "at most 250 characters"),
+        ({"projects": ""}, "a signer needs the name or the pattern of a project"),
     ],
 )
 def test_what_is_wrong_with_a_signer_is_said(admin, database, p256, fields, says):
@@ -154,10 +192,41 @@ def test_what_is_wrong_with_a_signer_is_said(admin, database, p256, fields, says
     assert list_signers(database) == []
 
 
+def test_certificate_of_a_version_that_there_is_not_is_refused(admin, database, p256):
+    der = p256.certificate.public_bytes(Encoding.DER)
+    version = b"\xa0\x03\x02\x01"
+    assert version + b"\x02" in der
+    pem = ssl.DER_cert_to_PEM_cert(der.replace(version + b"\x02", version + b"\x07", 1))
+    answer = admin.fill("/admin/signers", {"certificate": pem, "projects": "*"})
+    assert answer.status == 400
+    assert "this is no certificate in PEM" in answer.data.decode()
+    assert list_signers(database) == []
+
+
+def test_private_key_is_refused_and_shown_nowhere(admin, database, p256):
+    private = p256.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    pem = certificate_pem(p256.certificate).decode()
+    answer = admin.fill("/admin/signers", {"certificate": private + pem, "projects": "shop"})
+    assert answer.status == 400
+    assert "there is a private key in this text" in answer.data.decode()
+    assert private.splitlines()[1] not in answer.data.decode()
+    assert 'value="shop"' in answer.data.decode()
+    assert list_signers(database) == []
+
+
+def test_of_several_certificates_each_is_believed_that_can_be(admin, database, p256, rsa):
+    add_signer(database, p256.certificate, projects="shop")
+    both = certificate_pem(p256.certificate).decode() + certificate_pem(rsa.certificate).decode()
+    answer = admin.fill("/admin/signers", {"certificate": both, "projects": "shop"})
+    assert answer.status == 400
+    assert "1 of 2 certificates added; not added: CN=p256 signer is believed already for shop" in answer.data.decode()
+    assert len(list_signers(database)) == 2
+
+
 def test_signer_is_not_added_twice(admin, database, p256):
     add_signer(database, p256.certificate)
     pem = certificate_pem(p256.certificate).decode()
-    answer = admin.fill("/admin/signers", {"certificate": pem, "projects": ""})
+    answer = admin.fill("/admin/signers", {"certificate": pem, "projects": "*"})
     assert "is believed already for *" in answer.data.decode()
 
 
@@ -166,7 +235,7 @@ def test_signer_is_removed_after_a_question(admin, database, p256):
     page = admin.get("/admin/signers")
     assert signer.fingerprint.hex() in page.text
     asked = admin.get(page.link("Remove CN=p256 signer"))
-    assert "Stop to believe CN=p256 signer for projects *?" in asked.text
+    assert "Stop believing CN=p256 signer for projects *?" in asked.text
     assert admin.fill(page.link("Remove CN=p256 signer"), {}).headers["location"] == "/admin/signers?said=removed"
     assert list_signers(database) == []
     admin.get(f"/admin/signers/{signer.id}/remove", status=404)
@@ -178,16 +247,58 @@ def test_signer_is_removed_after_a_question(admin, database, p256):
 def test_policy_of_a_project_is_decided(admin, database):
     receive(database, run_of(1))
     page = admin.get("/admin/projects")
-    answer = admin.fill(
-        page.link("Change shop"),
-        {"accept": "trusted", "keep_days": "30", "keep_runs": "5", "default_branch": "release"},
-    )
+    fields = {"accept": "trusted", "keep_days": "30", "keep_runs": "5", "default_branch": "release", "sure": "yes"}
+    answer = admin.fill(page.link("Change shop"), fields)
     assert answer.headers["location"] == "/admin/projects?said=saved"
     (info,) = list_projects(database)
     assert info[3:] == ("trusted", 30, 5, "release")
     assert "trusted 30 5 release" in admin.get("/admin/projects").text
     admin.fill("/admin/project/shop", {"accept": "", "keep_days": "", "keep_runs": "", "default_branch": ""})
     assert list_projects(database)[0][3:] == (None, None, None, None)
+
+
+def test_keeping_less_is_done_after_a_question(admin, database):
+    receive(database, run_of(1))
+    fields = {"accept": "intact", "keep_days": "30", "keep_runs": "5", "default_branch": "release"}
+    asked = admin.fill("/admin/project/shop", fields)
+    assert asked.status == 200
+    words = " ".join(asked.data.decode().split())
+    assert "older than 30 days, and those that are not among the newest 5 of their branch, are deleted" in words
+    assert list_projects(database)[0][3:] == (None, None, None, None)
+    (form,) = html.fromstring(asked.data.decode()).xpath("//main//form")
+    hidden = {one.get("name"): one.get("value") for one in form.xpath(".//input")}
+    answer = post(admin.server, form.get("action"), hidden, **admin.session)
+    assert (answer.status, answer.headers["location"]) == (303, "/admin/projects?said=saved")
+    assert list_projects(database)[0][3:] == ("intact", 30, 5, "release")
+
+
+@pytest.mark.parametrize("fields", [{"keep_days": "31"}, {"keep_days": "30"}, {"keep_days": ""}])
+def test_keeping_more_needs_no_question(admin, database, fields):
+    receive(database, run_of(1))
+    set_project(database, "shop", keep_days=30, keep_runs=5)
+    assert admin.fill("/admin/project/shop", {"keep_days": "30", "keep_runs": "5"} | fields).status == 303
+
+
+def test_falling_back_to_settings_that_keep_less_is_done_after_a_question(database):
+    token, _ = create_key(database, "the admin", scopes=["admin"])
+    receive(database, run_of(1))
+    set_project(database, "shop", keep_days=365)
+    with running(database, Choices(is_open_here=False, retention=Retention(days=7))) as server:
+        asked = SignedIn(server, token).fill("/admin/project/shop", {"keep_days": ""})
+    assert asked.status == 200
+    assert "older than 7 days" in asked.data.decode()
+    assert list_projects(database)[0].keep_days == 365
+
+
+@pytest.mark.parametrize(
+    "name", ["..", "a/../b", "a//b", "a\\b", "100% of?x=1#y", "\"q\"&'a'", "\N{SNOWMAN}/ \N{SNOWMAN}"]
+)
+def test_policy_of_a_project_of_any_name_is_decided(admin, database, name):
+    set_project(database, name)
+    page = admin.get("/admin/projects")
+    (address,) = page.all("//td/a[@class='button']/@href")
+    assert admin.fill(address, {"accept": "intact"}).status == 303
+    assert [(info.name, info.accept) for info in list_projects(database)] == [(name, "intact")]
 
 
 def test_policy_counts_from_the_next_report_on(admin, database, closed):
@@ -206,14 +317,20 @@ def test_policy_counts_from_the_next_report_on(admin, database, closed):
         ({"keep_days": "-1"}, "a number from 1 to"),
         ({"keep_runs": "many"}, "a number from 1 to"),
         ({"keep_runs": "²"}, "a number from 1 to"),
+        ({"keep_runs": "000000000001" + "9" * 5_000}, "a number from 1 to"),
         ({"default_branch": "a\u202eb"}, "no control characters"),
+        ({"default_branch": "x" * 251}, "at most 250 characters"),
     ],
 )
 def test_what_is_wrong_with_a_policy_is_said(admin, database, fields, says):
     receive(database, run_of(1))
-    answer = admin.fill("/admin/project/shop", fields)
+    entered = {"keep_days": "17", "default_branch": "typed"} | fields
+    answer = admin.fill("/admin/project/shop", entered)
     assert answer.status == 400
     assert says in answer.data.decode()
+    page = html.fromstring(answer.data.decode())
+    assert page.xpath("//input[@name='keep_days']/@value") == [entered["keep_days"]]
+    assert page.xpath("//input[@name='default_branch']/@value") == [entered["default_branch"]]
     assert list_projects(database)[0][3:] == (None, None, None, None)
 
 
@@ -279,6 +396,8 @@ def test_admin_of_some_projects_decides_for_them_only(shop_admin, database):
     receive(database, run_of(2, project="secret"))
     page = shop_admin.get("/admin/projects")
     assert page.words("//tbody/tr/th") == ["shop"]
+    assert page.words("//nav[@aria-label='Administration']/a") == ["Policies"]
+    assert page.link("Administration") == "/admin/projects"
     assert shop_admin.fill("/admin/project/shop", {"accept": "intact"}).status == 303
     shop_admin.get("/admin/project/secret", status=404)
     fields = {"csrf": shop_admin.csrf(), "accept": "any"}
@@ -309,6 +428,15 @@ def test_hostile_names_are_text(admin, database, p256):
 def test_page_of_errors_does_not_show_what_was_sent(admin):
     answer = admin.fill("/admin/signers", {"certificate": "</textarea><script>alert(1)</script>"})
     assert b"<script>alert" not in answer.data
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_form_sent_after_the_session_ended_leads_back_to_its_page(admin, database, path):
+    csrf = admin.csrf()
+    with database.write() as connection:
+        connection.execute(sa.delete(schema.session))
+    answer = post(admin.server, path, {"csrf": csrf}, **admin.session)
+    assert (answer.status, answer.headers["location"]) == (303, f"/sign-in?{urlencode({'next': path})}")
 
 
 def test_nobody_is_let_in_by_an_unknown_session(closed):

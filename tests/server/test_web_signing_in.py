@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from http.cookies import SimpleCookie
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import pytest
 import sqlalchemy as sa
@@ -107,6 +108,7 @@ def test_guesses_are_bounded(closed):
     [
         *("https://evil.example/", "//evil.example", "/\\evil.example", "\\\\evil", "javascript:alert(1)", "evil", ""),
         *("/\t/evil.example", "/a\r\nSet-Cookie: x=1", "///evil.example", "http:evil"),
+        *("http://[", "//[", "http://a\u2100b", "/\u202eb", "/" + "x" * 8_000),
     ],
 )
 def test_signing_in_leads_nowhere_else(closed, token, target):
@@ -115,6 +117,35 @@ def test_signing_in_leads_nowhere_else(closed, token, target):
     assert answer.headers["location"] == "/"
     page = get_page(closed, f"/sign-in?{urlencode({'next': target})}")
     assert page.all("//input[@name='next']/@value") == [""]
+
+
+def test_signing_in_leads_back_to_the_longest_address(closed, token):
+    name = "\N{SNOWMAN}" * 200
+    answer = closed.get(f"/projects/{quote(name)}?branch={quote(name)}", headers=BROWSER, redirect=False)
+    page = get_page(closed, answer.headers["location"])
+    (target,) = page.all("//input[@name='next']/@value")
+    assert sign_in(closed, token, next=target)[0].headers["location"] == f"/projects/{quote(name)}?branch={quote(name)}"
+
+
+@pytest.mark.parametrize(("target", "scope"), [("/admin/keys", "admin"), ("/intake", "read"), ("", "read")])
+def test_form_names_the_key_that_is_needed(closed, target, scope):
+    page = get_page(closed, f"/sign-in?{urlencode({'next': target})}")
+    assert page.words("//main/p/code")[-1:] == [f"jux-server key create NAME --scope {scope}"]
+
+
+@pytest.mark.parametrize(
+    ("host", "base_url", "is_warned"),
+    [
+        ("ci.example:4000", "", True),
+        ("ci.example:4000", "http://ci.example:4000", True),
+        ("ci.example", "https://ci.example", False),
+        *(("127.0.0.1:4000", "", False), ("[::1]:4000", "", False), ("localhost", "", False)),
+    ],
+)
+def test_form_warns_where_others_can_read_the_key(database, host, base_url, is_warned):
+    with running(database, Choices(is_open_here=False, base_url=base_url)) as server:
+        page = get_page(server, "/sign-in", headers={"Host": host})
+    assert ("This connection is not encrypted" in page.text) == is_warned
 
 
 @pytest.mark.parametrize(
@@ -130,6 +161,17 @@ def test_other_sites_cannot_sign_anybody_in(closed, token, headers):
     answer = post(closed, "/sign-in", {"key": token}, **headers)
     assert answer.status == 403
     assert "set-cookie" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [("http://ci.example:8080", 303), ("http://ci.example", 403), ("http://evil.example:8080", 403), ("null", 403)],
+)
+def test_forms_arrive_by_a_proxy_that_changes_the_host(database, token, origin, status):
+    choices = Choices(is_open_here=False, base_url="http://ci.example:8080")
+    with running(database, choices) as server:
+        answer = post(server, "/sign-in", {"key": token}, Host="127.0.0.1:4000", Origin=origin)
+    assert answer.status == status
 
 
 def test_session_that_somebody_else_chose_is_not_taken(closed, token):
@@ -159,6 +201,11 @@ def test_signing_out_ends_the_session_here_and_there(closed, token):
     assert (answer.status, answer.headers["location"]) == (303, "/sign-in")
     assert "Max-Age=0" in answer.headers["set-cookie"]
     assert closed.get("/", headers=BROWSER | session, redirect=False).status == 303
+
+
+def test_signing_out_twice_leads_to_the_form_again(closed):
+    answer = post(closed, "/sign-out", {"csrf": "of a session that has ended in another window"})
+    assert (answer.status, answer.headers["location"]) == (303, "/sign-in")
 
 
 @pytest.mark.parametrize("csrf", ["", "x", "0" * 64, "é"])
@@ -207,6 +254,18 @@ def test_key_is_nowhere_on_any_page(closed, token):
         assert token not in closed.get(path, headers=BROWSER | session).data.decode()
 
 
+def test_neither_key_nor_session_is_in_the_log(database, token, caplog):
+    with running(database, Choices(is_open_here=False), log_config=None) as server:
+        caplog.set_level(logging.DEBUG)
+        caplog.set_level(logging.DEBUG, "uvicorn.access")
+        _, session = sign_in(server, token)
+        sign_in(server, token + "x")
+        get_page(server, "/", headers=session)
+    assert '"POST /sign-in HTTP/1.1" 303' in caplog.text
+    assert token not in caplog.text
+    assert session["Cookie"].partition("=")[2] not in caplog.text
+
+
 def test_this_machine_needs_no_session_to_read_and_one_to_administer(server):
     get_page(server, "/")
     answer = server.get("/admin/keys", headers=BROWSER, redirect=False)
@@ -244,3 +303,20 @@ def test_no_session_is_left_by_wrong_keys(closed, database):
     sign_in(closed, "jux_wrong")
     with database.read() as connection:
         assert connection.execute(sa.select(sa.func.count()).select_from(schema.session)).scalar() == 0
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [("http://ci.example:8080", 303), ("http://127.0.0.1:4000", 303), ("http://evil.example", 403)],
+)
+def test_form_comes_from_the_address_that_users_see_whatever_host_a_proxy_passes_on(database, token, origin, status):
+    with running(database, Choices(is_open_here=False, base_url="http://ci.example:8080")) as server:
+        assert post(server, "/sign-in", {"key": token}, Host="127.0.0.1:4000", Origin=origin).status == status
+
+
+def test_form_that_is_sent_after_its_session_has_ended_leads_back_to_its_page(closed, database):
+    token, _ = create_key(database, "the admin", scopes=["admin"])
+    _, session = sign_in(closed, token)
+    revoke_key(database, "the admin")
+    answer = post(closed, "/admin/signers", {"csrf": "x"}, **session)
+    assert answer.headers["location"] == "/sign-in?next=%2Fadmin%2Fsigners"
