@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 from servers import running
 
 from jux_server.api.access import HERE
 from jux_server.app import Choices
 from jux_server.intake import Created, Intake
+from jux_server.store import schema
 from jux_server.trust import create_key
 
 
@@ -226,6 +228,20 @@ def test_key_sees_the_projects_of_its_patterns_everywhere(closed, database, rece
         found = [one["project"] for one in get(closed, path, headers=headers)[name]]
         assert sorted(found) == sorted(expected), path
     assert [one["name"] for one in get(closed, "/api/v1/projects", headers=headers)["projects"]] == expected
+
+
+def test_key_for_more_projects_than_a_question_has_parameters(closed, database, receive):
+    for number, project in enumerate(("shop", "team/a", "team/b")):
+        receive(case(f"of {project}"), project=project, number=number)
+    names = [{"name": f"team/{number}", "created_at": 1} for number in range(70_000)]
+    with database.write() as connection:
+        connection.execute(sa.insert(schema.project), names)
+    token, _ = create_key(database, "reader", scopes=["read"], projects=["team/*"])
+    headers = {"X-API-Key": token}
+    for path, name in {"reports": "reports", "tests": "tests", "test_runs": "test_runs"}.items():
+        found = [one["project"] for one in get(closed, f"/api/v1/{path}", headers=headers)[name]]
+        assert sorted(found) == ["team/a", "team/b"]
+    assert closed.get("/", headers=headers).status == 200
 
 
 def test_tests_and_suites_of_another_project_are_not_there(closed, database, receive):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB
 
+from jux_server.store.queries.among import among
+from jux_server.store.saving import kind_of
 from jux_server.store.schema import api_key, event
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Arrivals(NamedTuple):
 
 
 class Reason(NamedTuple):
-    """Why reports were rejected: the error in a few words, the newest whole reason, and how often."""
+    """Why reports were rejected: the error in a few words, the newest of reasons that differ in numbers only."""
 
     error: str
     example: str
@@ -83,7 +83,7 @@ def list_events(
     connection: sa.Connection, wanted: Wanted, *, before: int | None, limit: int
 ) -> tuple[list[sa.Row[Any]], int | None]:
     """Return events with the name and prefix of their keys, newest first, and where the next ones begin."""
-    conditions = _conditions(connection, wanted)
+    conditions = _conditions(wanted)
     if before is not None:
         at = connection.execute(sa.select(event.c.at).where(event.c.id == before)).scalar()
         if at is None:
@@ -103,14 +103,18 @@ def list_events(
 
 def reasons(connection: sa.Connection, wanted: Wanted) -> list[Reason]:
     """Return why reports were rejected, the most frequent first, as far as the newest `MOST_REASONS` tell."""
-    columns = sa.select(event.c.reason, event.c.at).where(*_conditions(connection, wanted._replace(kind="rejected")))
+    columns = sa.select(event.c.reason, event.c.at).where(*_conditions(wanted._replace(kind="rejected")))
     newest = columns.order_by(event.c.at.desc(), event.c.id.desc()).limit(MOST_REASONS)
-    found: dict[str, Reason] = {}
+    kinds: dict[str, int] = {}
+    found: dict[int, Reason] = {}
     for reason, at in connection.execute(newest):
-        error = reason.partition(":")[0]
-        known = found.get(error)
-        found[error] = Reason(error, reason, 1, at) if known is None else known._replace(times=known.times + 1)
-    return sorted(found.values(), key=lambda one: (-one.times, one.error))
+        kind = kinds.get(reason)
+        if kind is None:
+            kind = kinds[reason] = kind_of("", reason)
+        known = found.get(kind)
+        first = Reason(reason.partition(":")[0], reason, 1, at)
+        found[kind] = first if known is None else known._replace(times=known.times + 1)
+    return sorted(found.values(), key=lambda one: (-one.times, -one.last_at, one.error))
 
 
 def keys_named(connection: sa.Connection, numbers: Collection[int]) -> dict[int, tuple[str, str]]:
@@ -121,17 +125,17 @@ def keys_named(connection: sa.Connection, numbers: Collection[int]) -> dict[int,
 
 def _by_hour(connection: sa.Connection, wanted: Wanted) -> dict[int, Counter[str]]:
     hour = (event.c.at // HOUR).label("hour")
-    counted = sa.select(hour, event.c.kind, sa.func.count()).where(*_conditions(connection, wanted))
+    counted = sa.select(hour, event.c.kind, sa.func.count()).where(*_conditions(wanted))
     hours: dict[int, Counter[str]] = {}
     for number, kind, times in connection.execute(counted.group_by(hour, event.c.kind)):
         hours.setdefault(int(number), Counter())[kind] = times
     return hours
 
 
-def _conditions(connection: sa.Connection, wanted: Wanted) -> list[sa.ColumnElement[bool]]:
+def _conditions(wanted: Wanted) -> list[sa.ColumnElement[bool]]:
     conditions: list[sa.ColumnElement[bool]] = [event.c.at >= wanted.since]
     if wanted.among is not None:
-        conditions.append(event.c.project.in_(_texts(connection, wanted.among)))
+        conditions.append(among(event.c.project, wanted.among))
     if wanted.kind is not None:
         conditions.append(event.c.kind == wanted.kind)
     if wanted.project is not None:
@@ -139,11 +143,3 @@ def _conditions(connection: sa.Connection, wanted: Wanted) -> list[sa.ColumnElem
     if wanted.key_id is not None:
         conditions.append(event.c.key_id == wanted.key_id if wanted.key_id else event.c.key_id.is_(None))
     return conditions
-
-
-def _texts(connection: sa.Connection, texts: Collection[str]) -> sa.Select[Any]:
-    """Return texts as rows, since there may be more of them than a question can have parameters."""
-    said = sa.literal(json.dumps(list(texts)))
-    if connection.dialect.name == "sqlite":
-        return sa.select(sa.func.json_each(said).table_valued("value").c.value)
-    return sa.select(sa.func.jsonb_array_elements_text(sa.cast(said, JSONB)).column_valued())

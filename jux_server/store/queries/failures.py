@@ -32,6 +32,16 @@ class Past(NamedTuple):
     is_longer: bool
 
     @property
+    def ran(self) -> int:
+        """The number of runs in which it came to an end."""
+        return sum(ended is not None and ended[0] != Result.SKIPPED for ended in self.endings)
+
+    @property
+    def failed(self) -> int:
+        """The number of runs in which it failed."""
+        return sum(ended is not None and ended[0] in FAILING for ended in self.endings)
+
+    @property
     def is_new(self) -> bool:
         """Whether it passed when it ran the last time before the newest run."""
         return self.failing == 1 and self.since == 0 and not self.is_longer

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
+from jux_server.store.queries.among import among
 from jux_server.store.schema import project, run
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Visible:
             return None
         asked = sa.select(project.c.id, project.c.name)
         if self._among is not None:
-            asked = asked.where(project.c.name.in_(list(self._among)))
+            asked = asked.where(among(project.c.name, self._among))
         return [number for number, name in self._connection.execute(asked) if self._sees(name)]
 
     def number(self, name: str) -> int | None:
@@ -51,7 +52,7 @@ class Visible:
 
     def names(self, numbers: Iterable[int]) -> dict[int, str]:
         """Return the names of those of these projects that are to be seen."""
-        asked = sa.select(project.c.id, project.c.name).where(project.c.id.in_(set(numbers)))
+        asked = sa.select(project.c.id, project.c.name).where(among(project.c.id, set(numbers)))
         return {number: name for number, name in self._connection.execute(asked) if self._sees(name)}
 
 
@@ -77,9 +78,7 @@ def of_projects(column: sa.ColumnElement[int], numbers: Collection[int] | None) 
     """Return the conditions that a row is of one of these projects; none where that does not matter."""
     if numbers is None:
         return []
-    if len(numbers) == 1:
-        return [column == next(iter(numbers))]
-    return [column.in_(numbers)]
+    return [among(column, numbers)]
 
 
 def list_projects(connection: sa.Connection, visible: Visible) -> list[ProjectState]:
