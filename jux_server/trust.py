@@ -313,7 +313,7 @@ def find_signer(database: Database, name: str) -> SignerInfo:
 
 
 def remove_signer(database: Database, name: str) -> SignerInfo:
-    """Stop to believe a signer and return what was known of it; raises as `find_signer`."""
+    """Stop believing a signer and return what was known of it; raises as `find_signer`."""
     found = find_signer(database, name)
     with database.write() as connection:
         connection.execute(sa.delete(signer).where(signer.c.id == found.id))

@@ -6,6 +6,7 @@ other looks of each page below `more`, and a page that shows them all.
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -35,7 +36,7 @@ OUTSIDE = "https://jux.example.com"  # what commands on the pages name, and not 
 LIGHT, DARK, NARROW, PRINT = "light", "dark", "narrow", "print"
 SIZES = {LIGHT: (1120, 640), DARK: (1120, 640), NARROW: (360, 640), PRINT: (800, 1000)}  # pixels
 #: What docs/pages.md shows besides the light pictures.
-SHOWN = {"run-dark", "history-dark", "run-narrow", "run-print"}
+SHOWN = {"run-print"}
 TITLES = {
     "empty": "An empty server",
     "projects": "Projects",
@@ -155,7 +156,9 @@ def take_all(browser: Browser, quiet: Running, server: Running, key: str, run: s
 
 def main() -> None:
     """Fill a server and take all pictures."""
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "screenshots"
+    parser = argparse.ArgumentParser(description="Take pictures of all pages.")
+    parser.add_argument("target", type=Path, nargs="?", default=ROOT / "docs" / "screenshots", help="a directory")
+    target = parser.parse_args().target
     with tempfile.TemporaryDirectory(prefix="jux-screenshots-") as name, chromium() as browser:
         empty, full = (open_database(str(Path(name) / file)) for file in ("empty.db", "full.db"))
         admin, _ = create_key(full, "eva", scopes=["admin"])

@@ -86,7 +86,7 @@ def show_signers(configured: Configured, as_json: bool) -> None:
 @settings_options()
 @json_option
 def remove(name: str, configured: Configured, as_json: bool) -> None:
-    """Stop to believe a signer; of a fingerprint, the first 8 digits are enough."""
+    """Stop believing a signer; of a fingerprint, the first 8 digits are enough."""
     from jux_server.trust import remove_signer
 
     with configured.database(must_exist=True) as database:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 router = APIRouter()
 
 _AT_ONCE = 50
-_LISTED = 20  # keys and projects
+_LISTED = 20  # keys, projects and reasons
 WORDS = {"created": "accepted", "attached": "better signature", "duplicate": "duplicate", "rejected": "rejected"}
 _NEXT_STEPS = {
     "API key refused": "Make a new key, and give it to the build: jux-server key create.",
@@ -98,7 +98,8 @@ def intake_page(
         others=[max(0, len(counters) - _LISTED) for counters in (found.keys, found.projects)],
         events=rows,
         stored=stored,
-        reasons=why,
+        reasons=why[:_LISTED],
+        other_reasons=max(0, len(why) - _LISTED),
         newest=events.MOST_REASONS if found.totals["rejected"] > events.MOST_REASONS else None,
         steps=_NEXT_STEPS,
         words=WORDS,

@@ -33,6 +33,14 @@ _HERE = Path(__file__).parent
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = 1_000_000  # microseconds
 _MINUTE, _HOUR, _DAY, _YEAR = 60 * _SECOND, 3_600 * _SECOND, 86_400 * _SECOND, 365 * 86_400 * _SECOND
+# Durations below each bound are shown in this unit with so many decimals; the bounds are where rounding needs more.
+_DURATIONS = (
+    (1, 1_000, 0, "ms"),
+    (9_950, 1_000, 1, "ms"),
+    (999_500, 1_000, 0, "ms"),
+    (9_995_000, _SECOND, 2, "s"),
+    (59_950_000, _SECOND, 1, "s"),
+)
 _LONGEST_SHOWN = 2_000  # characters of a name or a message
 
 HEADERS = {
@@ -98,13 +106,12 @@ def _distance(distance: int) -> str:
 
 
 def duration(microseconds: int | None) -> str:
-    """Return a duration with three digits that matter, "" for none."""
+    """Return a duration with two or three digits that matter, "" for none; those below each other compare at sight."""
     if microseconds is None:
         return ""
-    if microseconds < _MINUTE:
-        is_short = microseconds < _SECOND // 10
-        value = microseconds / (_SECOND // 1_000 if is_short else _SECOND)
-        return f"{value:.3g} {'ms' if is_short else 's'}"
+    for bound, unit, digits, name in _DURATIONS:
+        if microseconds < bound:
+            return f"{microseconds / unit:.{digits}f} {name}"
     minutes, seconds = divmod(round(microseconds / _SECOND), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
@@ -119,8 +126,9 @@ def percent(share: float | None) -> str:
     """Return a share of 1 in percent; only what is all is 100 %."""
     if share is None:
         return ""
-    shown = 100 * share if share in {0.0, 1.0} else min(99.9, max(0.1, math.floor(1_000 * share) / 10))
-    return f"{shown:.4g} %"
+    if share in {0.0, 1.0}:
+        return f"{100 * share:.0f} %"
+    return f"{min(99.9, max(0.1, math.floor(1_000 * share) / 10)):.1f} %"
 
 
 def short(digits: object) -> str:

@@ -36,7 +36,7 @@ _CAUSES = 50
 _SLOWEST = 50
 _SUITES = 200
 _COMPARED = 40  # tests of each kind
-_XML_SHOWN = 50_000  # bytes
+_XML_SHOWN = 40_000  # bytes
 
 Start = Annotated[int, Query(ge=0, le=10_000_000)]
 Status = Literal["passed", "failed", "error", "skipped", "flaky"]
@@ -146,8 +146,9 @@ def case_page(
         "case": cases[0],
         "message": coloured(cases[0].message),
         "details": coloured(cases[0].details),
+        "is_part": "hx-request" in request.headers,
     }
-    if "hx-request" in request.headers:
+    if values["is_part"]:
         return page(request, viewer, "case_details.html", **values)
     return _tab(request, opened, "case", "report_case.html", cases[0].name[:100], **values)
 
@@ -281,18 +282,15 @@ def properties_tab(request: Request, sees: Sees, report: Report) -> Response:
         opened = _open(request, connection, viewer, report)
         suites = runs.suites_in(connection, opened.run.id, None, limit=20)
     is_signed = opened.run.state >= State.INTACT
+    of_report = _flat(opened.facts.get("report", {}))
     said = [
-        (
-            f"Of the report{', covered by its signature' if is_signed else ''}",
-            list(_flat(opened.facts.get("report", {}))),
-        ),
-        ("Of the sender, not covered by any signature", list(_flat(opened.facts.get("sender", {})))),
+        (f"Of the report{', covered by its signature' if is_signed else ''}", of_report),
+        ("Of the sender, not covered by any signature", _flat(opened.facts.get("sender", {}))),
     ]
-    said += [
-        (f"Properties of the suite {suite.name}", [tuple(pair) for pair in json.loads(suite.properties)])
-        for suite in suites
-        if suite.properties
-    ]
+    for suite in suites:  # what stands above is not said again
+        pairs = [(name, value) for name, value in json.loads(suite.properties or "[]")]
+        others = [(name, value) for name, value in pairs if (name.replace(":", "."), value) not in of_report]
+        said.append((f"{'More properties' if others != pairs else 'Properties'} of the suite {suite.name}", others))
     return _tab(request, opened, "properties", "report_properties.html", "Properties", said=said)
 
 

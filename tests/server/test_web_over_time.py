@@ -99,13 +99,13 @@ def test_trends_say_in_words_and_in_a_table_what_the_charts_show(server, databas
     receive(database, changed(run_of(2, cases=10, failing=[0]), "test_9", b"<skipped/>"))
     page = get_page(server, "/trends/shop")
     assert page.words("//section/p[@class='muted']") == [
-        "88.8 % in the last run, at the lowest 50 %",
+        "88.8 % in the last run, at the lowest 50.0 %",
         "10 in the last run, 4 in the first of these",
-        "1 s in the last run, 0.4 s in the first of these",
+        "1.00 s in the last run, 400 ms in the first of these",
     ]
     rows = page.words("//tbody/tr")
-    assert rows[0].startswith("failed just now 88.8 % 10 1 1 1 s")
-    assert rows[1].startswith("failed just now 50 % 4 2 0 0.4 s")
+    assert rows[0].startswith("failed just now 88.8 % 10 1 1 1.00 s")
+    assert rows[1].startswith("failed just now 50.0 % 4 2 0 400 ms")
     assert len(page.all("//svg/title")) >= 3
     assert [len(page.all(f"//svg//rect[@class='{word}']")) for word in ("passed", "failed", "skipped")] == [2, 4, 1]
 
@@ -138,7 +138,7 @@ def test_flaky_tests_are_listed_with_what_tells_of_it(server, database):
         receive(database, run_of(number, failing=[0] if number % 2 else [], commit="c" * 40 if number < 2 else None))
     page = get_page(server, "/flaky/shop")
     (row,) = page.words("//tbody/tr")
-    assert row.startswith("test_0 tests.cart Last 6 runs: 3 passed, 3 failed 1.0 5 1 0 50 %")
+    assert row.startswith("test_0 tests.cart Last 6 runs: 3 passed, 3 failed 1.0 5 1 0 50.0 %")
     assert page.all("//tbody/tr/th/a/@href")[0].startswith("/tests/")
 
 
@@ -165,8 +165,8 @@ def test_slowest_tests_by_their_median(server, database):
         data = run_of(number).replace(b'name="test_1" time="0.1"', f'name="test_1" time="{seconds}"'.encode())
         receive(database, data)
     rows = get_page(server, "/slowest/shop").words("//tbody/tr")
-    assert rows[0].startswith("4 s test_1 tests.cart 1 min 30 s 1 min 36 s 3")
-    assert rows[1].startswith("0.1 s test_0")
+    assert rows[0].startswith("4.00 s test_1 tests.cart 1 min 30 s 1 min 36 s 3")
+    assert rows[1].startswith("100 ms test_0")
 
 
 @pytest.mark.parametrize(
@@ -208,9 +208,9 @@ def test_test_says_how_reliable_it_is_and_how_long_it_takes(server, database):
     page = page_of_test(server)
     assert page.title == "test_0 · shop · Jux"
     assert figures(page) == {
-        "Reliability": "75 %",
-        "Median duration": "4.5 s",
-        "95 % within": "8 s",
+        "Reliability": "75.0 %",
+        "Median duration": "4.50 s",
+        "95 % within": "8.00 s",
         "Runs": "9",
         "Passed": "6",
         "Failed": "2",

@@ -54,7 +54,7 @@ def test_project_shows_its_last_run_on_its_default_branch(server, database):
     receive(database, run_of(3, branch="topic"))
     page = get_page(server, "/")
     (row,) = page.words("//table[contains(@class, 'projects')]/tbody/tr")
-    assert row.startswith("shop main failed 1 passed, 1 failed 3 2 0 0.3 s unsigned 0 of 2 trusted just now")
+    assert row.startswith("shop main failed 1 passed, 1 failed 3 2 0 300 ms unsigned 0 of 2 trusted just now")
 
 
 def test_default_branch_is_the_one_that_was_set(server, database):
@@ -105,7 +105,7 @@ def test_duration_that_grew_is_marked(server, database):
     for number in range(12):
         receive(database, run_of(number, seconds=1.0 if number < 7 else 1.5))
     (row,) = get_page(server, "/").words("//tbody/tr")
-    assert "4.5 s ▲ 50 %" in row
+    assert "4.50 s ▲ 50 %" in row
 
 
 def test_projects_without_a_run_for_a_month_are_folded(server, database):

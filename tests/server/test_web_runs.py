@@ -31,7 +31,7 @@ def test_runs_are_listed_newest_first_with_their_counts(server, database):
     page = get_page(server, "/projects/shop")
     first, second = table(page)
     assert first.startswith("failed topic 0000000000")
-    assert first.endswith("0.3 s 3 tests 2 failed unsigned")
+    assert first.endswith("300 ms 3 tests 2 failed unsigned")
     assert second.endswith("1 500 tests unsigned")
 
 

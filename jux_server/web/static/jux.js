@@ -10,9 +10,11 @@ try {
   // a browser that keeps nothing shows the system's choice
 }
 
-function say(text) {
+function say(text, isShown = false) {
   const status = document.getElementById("said");
-  if (status) status.textContent = text;
+  if (!status) return;
+  status.textContent = text;
+  status.className = isShown ? "said" : "visually-hidden";
 }
 
 async function copy(button) {
@@ -47,6 +49,15 @@ document.addEventListener("click", (event) => {
   else if (button?.hasAttribute("data-theme-button")) changeTheme();
   else if (button?.hasAttribute("data-keys-button")) document.getElementById("keys")?.showModal();
 });
+
+// A list that could not be filtered says so; what asks by itself from time to time will ask again.
+for (const kind of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
+  document.addEventListener(kind, (event) => {
+    if (event.target.closest?.("[hx-trigger^=every]")) return;
+    say("The server did not answer as it should; what is shown is as it was before. Load the page anew.", true);
+  });
+}
+document.addEventListener("htmx:afterSwap", () => { if (document.getElementById("said")?.className === "said") say(""); });
 
 function rows() {
   return [...document.querySelectorAll("[data-row]")].filter((row) => row.offsetParent !== null);
