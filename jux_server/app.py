@@ -22,6 +22,7 @@ from jux_server import __version__
 from jux_server.api import ROUTERS
 from jux_server.api.access import Gate
 from jux_server.api.description import describe
+from jux_server.api.heads import HeadAsGet
 from jux_server.api.operations import observe
 from jux_server.api.problems import Problem, bad_parameter
 from jux_server.intake import Intake
@@ -101,6 +102,7 @@ def create_app(database: Database, choices: Choices | None = None) -> FastAPI:
     for router in (*ROUTERS, *PAGES):
         app.include_router(router)
     observe(app)
+    app.add_middleware(HeadAsGet)
     describe(app)
     return app
 

@@ -147,6 +147,17 @@ def test_other_methods_change_nothing(server, database, method):
     assert server.get(f"/api/v1/reports/{stored.id}").status == 200
 
 
+@pytest.mark.parametrize(
+    "path", ["/", "/healthz", "/api/v1/reports", "/reports/{id}/report.xml", "/nothing", "/sign-out"]
+)
+def test_head_is_answered_as_get_without_the_body(server, database, path):
+    path = path.format(id=Intake(database).receive(report(), ANYONE).id)
+    asked, head = (server.pool.request(method, server.url + path) for method in ("GET", "HEAD"))
+    assert (head.status, head.data) == (asked.status, b"")
+    assert head.headers["Content-Length"] == str(len(asked.data))
+    assert head.headers["Content-Type"] == asked.headers["Content-Type"]
+
+
 def test_answers_are_for_no_page_of_another_origin(one_server):
     answer = one_server.get("/api/v1/reports", headers={"Origin": "https://evil.example"})
     assert not [name for name in answer.headers if name.lower().startswith("access-control-")]
