@@ -124,20 +124,21 @@ class Intake:
             sender: what the sender says about the run, JSON values; what the report itself says counts more.
         """
         received_at = now()
-        project = ""
+        project, policy = "", self.accept
 
         def trust_for(root: etree._Element) -> Trust:
-            nonlocal project
+            nonlocal project, policy
             project = project_named(properties_of(root), sender or {})
             if not caller.sees(project):
                 raise _Refusal(_forbidden(project))
             with self.database.read() as connection:
+                policy = connection.execute(_POLICY, {"name": project}).scalar() or self.accept
                 return self._signers.trust(connection, project, received_at)
 
         try:
             examined = _examine(data, trust_for, self.limits, claimed_hash)
             seal = seal_of(examined)
-            self._check_policy(project, seal)
+            _check_policy(policy, seal)
         except _Refusal as refusal:
             self._note_rejection(refusal.outcome, project, caller, received_at)
             return refusal.outcome
@@ -160,14 +161,6 @@ class Intake:
             kind = "created" if saved.is_new else "attached" if saved.is_better else "duplicate"
             _note(connection, at, kind, new.project, caller, new.hash, run_id=saved.run_id)
         return saved
-
-    def _check_policy(self, project: str, seal: Seal) -> None:
-        """Raise `_Refusal` for a signature that is not good enough for the project."""
-        with self.database.read() as connection:
-            policy = connection.execute(_POLICY, {"name": project}).scalar() or self.accept
-        if seal.state < _LOWEST[policy]:
-            suggestion = _SUGGESTIONS[seal.state]
-            raise _Refusal(Rejected(_REFUSED[seal.state], seal.reason, suggestion=suggestion))
 
     def note_turned_away(self, error: str, reason: str, key_id: int | None = None) -> None:
         """Write down that a report did not come as far as being read, so that somebody who misses it finds out why."""
@@ -228,6 +221,12 @@ def seal_of(examined: Examination) -> Seal:
         not_before=_micro(evidence.not_before),
         not_after=_micro(evidence.not_after),
     )
+
+
+def _check_policy(policy: str, seal: Seal) -> None:
+    """Raise `_Refusal` for a signature that is not good enough."""
+    if seal.state < _LOWEST[policy]:
+        raise _Refusal(Rejected(_REFUSED[seal.state], seal.reason, suggestion=_SUGGESTIONS[seal.state]))
 
 
 def project_named(properties: Mapping[str, str], sender: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import enum
 import re
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_jux.document import local_name
 
@@ -30,6 +30,7 @@ class Outcome(enum.StrEnum):
 
 
 _OUTCOMES = {"error": Outcome.ERROR, "failure": Outcome.FAILED, "skipped": Outcome.SKIPPED}
+_PASSED = Outcome.PASSED
 _WORST_FIRST = ("error", "failure", "skipped")
 _RETRIED = frozenset({"flakyFailure", "flakyError"})
 _LONGEST_TIME = 40  # characters
@@ -227,19 +228,10 @@ def _properties(groups: Iterable[etree._Element]) -> Iterator[tuple[str, str]]:
 
 
 def _read_case(element: etree._Element) -> Case:
-    attributes: dict[Any, Any] = dict(element.items())
-    get = attributes.get
+    get = element.get
     if not len(element) and get("status") is None and get("result") is None:  # most cases say nothing but these
-        return Case(
-            get("name", ""),
-            get("classname", ""),
-            get("file", ""),
-            parse_time(get("time")),
-            Outcome.PASSED,
-            flaky=False,
-            message="",
-            details="",
-        )
+        said = (get("name", ""), get("classname", ""), get("file", ""), parse_time(get("time")))
+        return tuple.__new__(Case, (*said, _PASSED, False, "", "", ""))  # as Case(...), in half the time
     found = {local_name(child): child for child in reversed(element)}
     kind = next((name for name in _WORST_FIRST if name in found), "")
     outcome = _OUTCOMES.get(kind, Outcome.PASSED)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import sqlalchemy as sa
 
 from jux_server.store import schema
+from jux_server.store.compression import compressed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -76,7 +77,7 @@ def pack(test_ids: Sequence[int], outcomes: Sequence[int], durations: Sequence[i
                 _bytes(lengths),
             )
         )
-        yield block, zlib.compress(raw, _LEVEL)
+        yield block, compressed(raw, _LEVEL)
 
 
 def unpack(content: bytes) -> Block:

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from jux_server.store import results, schema
+from jux_server.store.compression import compressed
 from jux_server.store.schema import Result, State, Verdict
 from pytest_jux.report import Outcome
 
@@ -200,7 +201,10 @@ def _add_cases(contents: Contents, cases: Sequence[Case]) -> None:
     ]
     contents.tests += [(case.classname or case.file, case.name) for case in cases]
     contents.outcomes += outcomes
-    contents.durations += [microseconds(case.time) for case in cases]
+    times = [case.time for case in cases]
+    if max(times, default=0) > _LONGEST_TIME:
+        times = [min(time, _LONGEST_TIME) for time in times]
+    contents.durations += [round(time * 1_000_000) for time in times]
 
 
 def test_key(place: str, name: str) -> bytes:
@@ -219,7 +223,7 @@ def _problem(position: int, outcome: int, case: Case) -> dict[str, Any]:
         "kind": kind_of(case.type, case.message or case.details),
         "type": shortened(case.type, schema.LONGEST_NAME),
         "message": shortened(case.message, schema.LONGEST_MESSAGE),
-        "details": zlib.compress(details.encode(), _LEVEL) if details else None,
+        "details": compressed(details.encode(), _LEVEL) if details else None,
         "is_shortened": len(case.message) > schema.LONGEST_MESSAGE or len(case.details) > schema.LONGEST_DETAILS,
     }
 

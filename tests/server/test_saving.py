@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jux_server.store import results, schema
+from jux_server.store.compression import compressed
 from jux_server.store.saving import (
     NewDocument,
     NewRun,
@@ -418,3 +419,9 @@ def learned(project=1, generation=0, **found):
     from jux_server.store.saving import Learned
 
     return Learned(project, generation, {("c", name): number for name, number in found.items()})
+
+
+@pytest.mark.parametrize("size", [0, 1, 4_096, 4_097, 300_000])
+def test_compressed_bytes_of_any_length_come_back(size):
+    data = bytes(number * 7 % 251 for number in range(size))
+    assert zlib.decompress(compressed(data, 6)) == data
