@@ -30,6 +30,11 @@ def named(connection: sa.Connection, text: str) -> sa.ColumnElement[bool]:
     columns = (test.c.name, test.c.classname)
     pattern = f"%{_escaped(text)}%"
     if connection.dialect.name != "sqlite":
+        # The collation C knows the case of ASCII letters alone, and is several times as fast as those of languages.
+        if text.isascii():
+            return sa.or_(
+                *(sa.func.lower(sa.collate(column, "C")).like(pattern.lower(), escape="/") for column in columns)
+            )
         lowered = sa.func.lower(pattern)
         return sa.or_(*(sa.func.lower(column).like(lowered, escape="/") for column in columns))
     # SQLite's LIKE takes ASCII letters in any case by itself, which is three times as fast as lower(). It knows no
