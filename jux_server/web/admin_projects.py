@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from jux_server.api.access import database_of
+from jux_server.api.parameters import Text
 from jux_server.api.problems import not_found
 from jux_server.errors import Refused
 from jux_server.intake import ACCEPT
@@ -26,14 +27,36 @@ router = APIRouter()
 
 _FIELDS = ("accept", "keep_days", "keep_runs", "default_branch")
 _MOST_RUNS = 1_000_000
+_AT_ONCE = 100  # projects on a page
 
 
 @router.get("/admin/projects", include_in_schema=False)
-def projects_page(request: Request, sees: Sees, said: Said = "") -> Response:
+def projects_page(
+    request: Request,
+    sees: Sees,
+    said: Said = "",
+    q: Annotated[str, Query(max_length=200), Text] = "",
+    start: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
+) -> Response:
     """List the projects with what was decided for them."""
     viewer = sees.require("admin")
-    projects = [info for info in list_projects(database_of(request)) if viewer.caller.sees(info.name)]
-    return page(request, viewer, "admin_projects.html", title="Policies", nav="admin", projects=projects, said=said)
+    found = [
+        info
+        for info in list_projects(database_of(request))
+        if q.casefold() in info.name.casefold() and viewer.caller.sees(info.name)
+    ]
+    return page(
+        request,
+        viewer,
+        "admin_projects.html",
+        title="Policies",
+        nav="admin",
+        projects=found[start : start + _AT_ONCE],
+        total=len(found),
+        following=start + _AT_ONCE if len(found) > start + _AT_ONCE else None,
+        q=q,
+        said=said,
+    )
 
 
 @router.get("/admin/project/{project:path}", include_in_schema=False)

@@ -391,6 +391,20 @@ def test_api_key_alone_sends_no_form(admin, database, path):
     assert len(list_keys(database)) == 1
 
 
+def test_many_projects_are_paged_and_searched(admin, database):
+    names = [{"name": f"team/{number:03}", "created_at": 1} for number in range(205)]
+    with database.write() as connection:
+        connection.execute(sa.insert(schema.project), names)
+    page, seen = admin.get("/admin/projects"), []
+    seen += page.words("//tbody/tr/th")
+    while page.all("//a[@rel='next']"):
+        page = admin.get(page.link("More of 205"))
+        seen += page.words("//tbody/tr/th")
+    assert seen == [one["name"] for one in names]
+    assert admin.get("/admin/projects?q=TEAM/20").words("//tbody/tr/th") == [f"team/20{number}" for number in range(5)]
+    assert "No project has this in its name." in admin.get("/admin/projects?q=nothing").text
+
+
 def test_admin_of_some_projects_decides_for_them_only(shop_admin, database):
     receive(database, run_of(1))
     receive(database, run_of(2, project="secret"))
