@@ -103,7 +103,16 @@ async def viewing(request: Request) -> Viewing:
 
 def _project_name(request: Request) -> str:
     """Return the project that an address names: in its path, or in its query where a path cannot hold it."""
-    name = request.path_params.get("project") or request.query_params.get("project") or ""
+    return _checked(request.path_params.get("project") or request.query_params.get("project") or "")
+
+
+def project_meant(request: Request) -> str | None:
+    """Return the project that a query names, for those that have a run of the same hash; None if it names none."""
+    name = request.query_params.get("project")
+    return None if name is None else _checked(name)
+
+
+def _checked(name: str) -> str:
     if not name or len(name) > _LONGEST_NAME:
         raise bad_parameter("project", f"a name has 1 to {_LONGEST_NAME} characters")
     try:

@@ -20,7 +20,7 @@ from jux_server.store import schema
 from jux_server.store.queries import runs
 from jux_server.store.saving import unpack
 from jux_server.store.schema import State
-from jux_server.web.access import Sees
+from jux_server.web.access import Sees, project_meant
 from jux_server.web.links import links_of
 from jux_server.web.projects import base_url_of
 
@@ -116,7 +116,7 @@ def report_xml(
     """Give the exact bytes that were received, which is what the signature is about."""
     viewer = sees.require("read")
     with database_of(request).read() as connection:
-        row, _ = run_named(connection, viewer.caller, report, request.query_params.get("project"))
+        row, _ = run_named(connection, viewer.caller, report, project_meant(request))
         documents = runs.documents_of(connection, row.id)
         if document > len(documents):
             raise not_found("document", f"{document} of this report")
@@ -131,7 +131,7 @@ def signer_certificate(request: Request, sees: Sees, report: Report) -> Response
     """Give the certificate that this server believes and that the signature of a trusted report rests on."""
     viewer = sees.require("read")
     with database_of(request).read() as connection:
-        row, _ = run_named(connection, viewer.caller, report, request.query_params.get("project"))
+        row, _ = run_named(connection, viewer.caller, report, project_meant(request))
         signer = _signer_of(connection, runs.documents_of(connection, row.id)[0])
     if signer is None:
         raise not_found("certificate that this server believes for report", report)

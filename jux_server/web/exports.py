@@ -15,7 +15,7 @@ from jux_server.api.parameters import Report
 from jux_server.api.reading import run_named
 from jux_server.store.queries.cases import list_cases
 from jux_server.store.schema import Result
-from jux_server.web.access import Sees
+from jux_server.web.access import Sees, project_meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -71,7 +71,7 @@ def tests_as_csv(request: Request, sees: Sees, report: Report) -> Response:
     caller = sees.asking_or_session("read")
     database = database_of(request)
     with database.read() as connection:
-        row, project = run_named(connection, caller, report, request.query_params.get("project"))
+        row, project = run_named(connection, caller, report, project_meant(request))
     name = f"{project}-{bytes(row.hash).hex()[:10]}-tests"
     return csv_response(name, _COLUMNS, _cases(database, row.id))
 

@@ -19,7 +19,7 @@ from jux_server.store.queries.compare import KINDS, compare_runs
 from jux_server.store.queries.names import names_of
 from jux_server.store.queries.overview import newest_runs
 from jux_server.store.schema import Result, State
-from jux_server.web.access import Sees, Viewer
+from jux_server.web.access import Sees, Viewer, project_meant
 from jux_server.web.ansi import coloured
 from jux_server.web.evidence import Evidence, evidence_of, first_bytes
 from jux_server.web.links import links_of
@@ -63,7 +63,7 @@ class Opened(NamedTuple):
 
 
 def _open(request: Request, connection: sa.Connection, viewer: Viewer, report: str) -> Opened:
-    row, project = run_named(connection, viewer.caller, report, request.query_params.get("project"))
+    row, project = run_named(connection, viewer.caller, report, project_meant(request))
     before = newest_runs(connection, row.project_id, row.branch, 2, upto=row.id)
     return Opened(
         viewer,

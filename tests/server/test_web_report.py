@@ -467,3 +467,11 @@ def test_commands_verify_whatever_the_server_believes(server, database, tmp_path
         done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, (command, done.stdout, done.stderr)
     assert ("xmlsec1" in programs) == (believed != "ed25519")
+
+
+@pytest.mark.parametrize("name", ["", "%00", "a%00b", "%ED%A0%80", "x" * 201, "%0A"])
+@pytest.mark.parametrize("part", ["", "/errors", "/cases/0", "/tests.csv", "/report.xml", "/signer.pem"])
+def test_project_that_is_none_is_refused_or_not_found(server, database, part, name):
+    run = send(database, run_of(1, failing=[0]))
+    assert server.get(f"/reports/{run}{part}?project=shop").status in {200, 404}
+    assert server.get(f"/reports/{run}{part}?project={name}").status in {400, 404}
