@@ -38,6 +38,7 @@ else:
     _Connection = object
 
 _LARGEST_ANSWER = 1_000_000  # bytes
+_LONGEST_WAIT = 0.5  # seconds
 _BLOCK = 1 << 16  # bytes that are sent in one step, each of which may take the connect timeout
 
 
@@ -113,7 +114,7 @@ def _outside(connect: Callable[[], socket.socket], call: Call) -> socket.socket:
 
     threading.Thread(target=work, name="jux-connect", daemon=True).start()
     try:
-        found = done.get(timeout=call.left)
+        found = _taken_from(done, call)
     except BaseException as error:
         is_late.set()
         with contextlib.suppress(queue.Empty):  # it may have come in between
@@ -126,6 +127,17 @@ def _outside(connect: Callable[[], socket.socket], call: Call) -> socket.socket:
     if isinstance(found, Exception):
         raise found
     return found
+
+
+def _taken_from(done: queue.SimpleQueue[socket.socket | Exception], call: Call) -> socket.socket | Exception:
+    """Return what comes within the time of a call, else raise queue.Empty.
+
+    Python does not end a wait for a signal that came just before it, so that none is long.
+    """
+    while call.left > _LONGEST_WAIT:
+        with contextlib.suppress(queue.Empty):
+            return done.get(timeout=_LONGEST_WAIT)
+    return done.get(timeout=call.left)
 
 
 class _HTTPConnection(_Interruptible, HTTPConnection):
