@@ -321,7 +321,7 @@ def _started_at(own: Mapping[str, Any], sender: Mapping[str, Any], report: Repor
 
 
 def _micro(time: dt.datetime) -> int:
-    return round((time - _EPOCH) / dt.timedelta(microseconds=1))
+    return (time - _EPOCH) // dt.timedelta(microseconds=1)
 
 
 def _forbidden(project: str) -> Rejected:

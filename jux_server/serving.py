@@ -117,7 +117,7 @@ def _check_keys(database: Database, choices: Choices) -> None:
     """Refuse to let other machines in, or to shut everybody out, while there is no API key that works."""
     if not choices.is_open_here and not has_keys(database):
         reason = "callers need an API key here, and there is none that works"
-        raise Refused(reason, "Make one with: jux-server key create NAME")
+        raise Refused(reason, "Make one with: jux-server key create NAME, and the same --database or --config")
 
 
 def _config(settings: Settings, app: FastAPI | AppOfProcess, *, factory: bool = False) -> uvicorn.Config:

@@ -27,6 +27,7 @@ HERE = Caller(None, "this machine", frozenset({"publish", "read"}), (EVERYTHING,
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
 _GUESSES = "30/minute"  # wrong keys from one address
 _NEWS = "60/minute"  # in all, since one sender may have many addresses
+KEY_REFUSED = "API key refused"
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="jux"'}  # RFC 9110, section 11.6.1
 
 
@@ -78,26 +79,26 @@ class Gate:
             return authenticate(self.database, asking.token)
         except KeyRefused as refused:
             # Wrong keys alone are counted: one forgotten build must not lock out all others behind its address.
-            self._count(self._guesses, "guess", asking.peer)
+            self._count(self._guesses, "guess", asking.peer, what="wrong API keys from this address")
             raise Problem(
                 asking.refusal,
-                "API key refused",
+                KEY_REFUSED,
                 str(refused),
                 suggestions=["Ask for a new key: jux-server key create."],
                 headers=_CHALLENGE if asking.refusal is HTTPStatus.UNAUTHORIZED else None,
             ) from None
 
-    def _count(self, rate: RateLimitItem, *name: str) -> None:
+    def _count(self, rate: RateLimitItem, *name: str, what: str = "requests") -> None:
         if not self._limiter.hit(rate, *name):
-            raise self._too_many(rate, *name)
+            raise self._too_many(rate, *name, what=what)
 
-    def _too_many(self, rate: RateLimitItem, *name: str) -> Problem:
+    def _too_many(self, rate: RateLimitItem, *name: str, what: str) -> Problem:
         window = self._limiter.get_window_stats(rate, *name)
         seconds = max(1, math.ceil(window.reset_time - time.time()))
         return Problem(
             HTTPStatus.TOO_MANY_REQUESTS,
             "Too many requests",
-            f"more than {rate.amount} requests in {rate.get_expiry()} seconds; try again in {seconds}",
+            f"more than {rate.amount} {what} in {rate.get_expiry()} seconds; try again in {seconds}",
             headers={
                 "Retry-After": str(seconds),
                 "X-RateLimit-Limit": str(rate.amount),

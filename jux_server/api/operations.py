@@ -15,6 +15,7 @@ from jux_server import __version__
 from jux_server.api import schemas
 from jux_server.api.access import Asks
 from jux_server.api.problems import Problem
+from jux_server.trust import EVERYTHING
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -72,7 +73,9 @@ def ready(request: Request) -> JSONResponse:
 )
 def metrics(request: Request, asks: Asks) -> Response:
     """Return the figures of this process for Prometheus."""
-    asks.require("read")
+    if EVERYTHING not in asks.require("read").projects:
+        reason = "the figures are of all projects, and this API key is for some"
+        raise Problem(HTTPStatus.FORBIDDEN, "Not allowed", reason, suggestions=["Use a key for all projects (*)."])
     found: Metrics = request.app.state.metrics
     return Response(found.text(), media_type=CONTENT_TYPE_LATEST)
 

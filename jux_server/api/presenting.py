@@ -23,7 +23,11 @@ def time_text(microseconds: int | None) -> str | None:
     """Return a time as RFC 3339 has it, in UTC with microseconds."""
     if microseconds is None:
         return None
-    return f"{(_EPOCH + timedelta(microseconds=microseconds)).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+    try:
+        time = _EPOCH + timedelta(microseconds=microseconds)
+    except OverflowError:  # of a database that an earlier version filled
+        return "9999-12-31T23:59:59.999999Z" if microseconds > 0 else "0001-01-01T00:00:00.000000Z"
+    return f"{time.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def seconds(microseconds: int | None) -> float | None:
@@ -34,7 +38,12 @@ def seconds(microseconds: int | None) -> float | None:
 def success_rate(row: sa.Row[Any]) -> float:
     """Return the percentage of passed cases, skipped ones left out; 100 where none ran."""
     ran = row.tests - row.skipped
-    return round(100 * (ran - row.failures - row.errors) / ran, 2) if ran else 100.0
+    return percentage(ran - row.failures - row.errors, ran)
+
+
+def percentage(passed: int, ran: int) -> float:
+    """Return a share in percent with two decimals, 100 for nothing of nothing; only what is all is 100."""
+    return 100.0 if passed >= ran else min(99.99, round(100 * passed / ran, 2))
 
 
 def run_summary(row: sa.Row[Any], project: str, tags: Sequence[str]) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 
-from jux_server.api import bodies, schemas
-from jux_server.api.access import Asking, Asks, AsksByContract
+from jux_server.api import bodies, presenting, schemas
+from jux_server.api.access import KEY_REFUSED, Asking, Asks, AsksByContract
 from jux_server.api.problems import Problem
 from jux_server.intake import Created, Duplicate, Outcome, Rejected
 from pytest_jux.wire import report_bytes
@@ -92,7 +92,7 @@ async def submit_junit(request: Request, asks: AsksByContract) -> JSONResponse:
         "failure_count": counts["failures"],
         "error_count": counts["errors"],
         "skipped_count": counts["skipped"],
-        "success_rate": round(100 * passed / run, 2) if run else 100.0,
+        "success_rate": presenting.percentage(passed, run),
         **_evidence(outcome),
     }
     return JSONResponse(answer, HTTPStatus.CREATED if is_new else HTTPStatus.OK)
@@ -203,7 +203,8 @@ async def _take(
         return await _in_turn(request, partial(read, _intake(request), caller, body))
     except Problem as problem:
         key_id = None if caller is None else caller.key_id
-        if problem.status in _NOTED and asks.gate.is_news(asks.peer, problem.error, str(key_id)):
+        which = problem.reason if problem.error == KEY_REFUSED else ""  # a few: unknown, or one that there was
+        if problem.status in _NOTED and asks.gate.is_news(asks.peer, problem.error, which, str(key_id)):
             reason = f"{problem.reason}; from {asks.peer}"
             with suppress(SQLAlchemyError):  # a database that does not answer must not hide the reason
                 await run_in_threadpool(_intake(request).note_turned_away, problem.error, reason, key_id)

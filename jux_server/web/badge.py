@@ -15,7 +15,7 @@ from jux_server.api.parameters import Branch
 from jux_server.api.problems import not_found
 from jux_server.api.seeing import visible_to
 from jux_server.store.queries.overview import branch_shown, find_known, newest_runs
-from jux_server.store.schema import Verdict
+from jux_server.store.schema import State, Verdict
 from jux_server.web.access import ProjectName, Sees
 from jux_server.web.rendering import count, render, shown
 
@@ -55,7 +55,7 @@ def badge(request: Request, sees: Sees, project: ProjectName, branch: Branch = N
         if number is None and not is_public:
             raise not_found("project", project)
         run = None if number is None else _newest(connection, number, branch or None)
-    word = "unknown" if run is None else Verdict(run.verdict).word
+    word = "unknown" if run is None else "failed" if run.state == State.BROKEN else Verdict(run.verdict).word
     label = shown(project)
     label = label if len(label) <= _LONGEST_LABEL else f"{label[: _LONGEST_LABEL - 1]}…"
     text = "no runs" if run is None else _says(run)
@@ -80,6 +80,8 @@ def _newest(connection: sa.Connection, number: int, branch: str | None) -> sa.Ro
 
 
 def _says(run: sa.Row[tuple[object, ...]]) -> str:
+    if run.state == State.BROKEN:  # what it says is not what its signer signed
+        return "signature broken"
     failing = run.failures + run.errors
     if failing:
         return f"{count(failing)} of {count(run.tests)} failed"

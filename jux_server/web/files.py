@@ -14,12 +14,13 @@ _FOR_EVER = "public, max-age=31536000, immutable"  # the address has the version
 
 
 @router.get("/static/{name}", include_in_schema=False)
-def static_file(name: str) -> Response:
+def static_file(name: str, v: str = "") -> Response:
     """Return a file that pages need; it holds nothing of any report and is for everybody."""
     file = static_files().get(name)
     if file is None:
         raise not_found("file", name)
-    headers = {"Cache-Control": _FOR_EVER, "X-Content-Type-Options": "nosniff"}
+    # While servers of two versions run, either may be asked for the other's.
+    headers = {"Cache-Control": _FOR_EVER if v == file.version else "no-cache", "X-Content-Type-Options": "nosniff"}
     return Response(file.content, media_type=file.media_type, headers=headers)
 
 

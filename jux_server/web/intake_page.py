@@ -70,7 +70,7 @@ def intake_page(
         rows, following = events.list_events(connection, wanted, before=cursor_number(cursor_), limit=_AT_ONCE)
         why = events.reasons(connection, wanted) if found.totals["rejected"] else []
         by_key, by_project = _most(found.keys, key), _most(found.projects, project)
-        names = events.keys_named(connection, {key or 0, *(number for number, _ in by_key)} - {0})
+        names = events.keys_named(connection, {number for number, _ in by_key} - {0})
         ids = [row.run_id for row in rows if row.run_id is not None]
         asked = sa.select(run.c.id, run.c.public_id).where(run.c.id.in_(ids))
         stored = {found_.id: found_.public_id for found_ in connection.execute(asked)}

@@ -66,7 +66,8 @@ class Links:
 def here(request: Request) -> str:
     """Return the address that was asked for, as the browser has it."""
     query = f"?{request.url.query}" if request.url.query else ""
-    return links_of(request).prefix + request.url.path + query
+    path = quote(request.scope["path"], safe="/!$&'()*+,;=:@~")  # `request.url` leaves a % of the name as it is
+    return links_of(request).prefix + path + query
 
 
 def links_of(request: Request) -> Links:

@@ -139,7 +139,8 @@ def _trends(runs: Sequence[sa.Row[Any]]) -> list[tuple[str, str, Chart, list[str
     return [
         (
             "Pass rate",
-            f"{percent(rates[-1]) or 'nothing ran'} in the last run, at the lowest {percent(lowest)}",
+            f"{percent(rates[-1]) or 'nothing ran'} in the last run"
+            + (f", at the lowest {percent(lowest)}" if known else ""),
             rate,
             lines_of(rate.points),
         ),

@@ -144,6 +144,17 @@ def shown(text: object) -> str:
     return cut + "…" if len(plain) > _LONGEST_SHOWN else cut
 
 
+def one_line(text: object) -> str:
+    """Return a message from a report on one line: as `shown`, but lines and columns are a blank apart."""
+    return shown(" ".join(str(text or "")[: 2 * _LONGEST_SHOWN].split()))
+
+
+def sentence(text: object) -> str:
+    """Return a reason as a sentence that follows others."""
+    words = shown(text)
+    return f"{words[:1].upper()}{words[1:]}." if words else ""
+
+
 def shown_lines(text: object) -> str:
     """Return a text of several lines from a report, control and bidi characters made visible."""
     return visible("" if text is None else str(text), multiline=True)
@@ -181,6 +192,8 @@ def _environment() -> Environment:
         "short": short,
         "visible": shown,
         "lines": shown_lines,
+        "one_line": one_line,
+        "sentence": sentence,
         "groupby_order": grouped,
     }
     environment.globals |= {"Result": Result, "State": State, "Verdict": Verdict, "version": __version__}

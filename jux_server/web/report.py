@@ -15,7 +15,7 @@ from jux_server.api.problems import bad_parameter, not_found
 from jux_server.api.reading import run_named
 from jux_server.store.queries import failures, runs
 from jux_server.store.queries.cases import list_cases
-from jux_server.store.queries.compare import KINDS, compare_runs
+from jux_server.store.queries.compare import KINDS, OTHERWISE, compare_runs
 from jux_server.store.queries.names import names_of
 from jux_server.store.queries.overview import newest_runs
 from jux_server.store.schema import Result, State
@@ -35,6 +35,7 @@ _CASES = 100
 _CAUSES = 50
 _SLOWEST = 50
 _SUITES = 200
+_LONGEST_LINE = 300  # characters of a message, as in report_failures.html
 _COMPARED = 40  # tests of each kind
 _XML_SHOWN = 40_000  # bytes
 
@@ -142,15 +143,21 @@ def case_page(
         if position >= opened.run.tests:
             raise not_found("case in this report:", str(position))
         cases, _ = list_cases(connection, opened.run.id, positions=range(position, position + 1), limit=1)
+    is_part = "hx-request" in request.headers
     values: dict[str, Any] = {
         "case": cases[0],
         "message": coloured(cases[0].message),
         "details": coloured(cases[0].details),
-        "is_part": "hx-request" in request.headers,
+        "is_told": is_part and _is_whole_on_one_line(cases[0].message),
     }
-    if values["is_part"]:
+    if is_part:
         return page(request, viewer, "case_details.html", **values)
     return _tab(request, opened, "case", "report_case.html", cases[0].name[:100], **values)
+
+
+def _is_whole_on_one_line(message: str) -> bool:
+    """Tell whether the line that is opened for a trace says all of a message."""
+    return len(message) <= _LONGEST_LINE and "#x1B" not in message and " ".join(message.split()).isprintable()
 
 
 @router.get("/reports/{report}/tests", include_in_schema=False)
@@ -174,12 +181,14 @@ def all_tests_tab(
         inner = runs.suites_in(connection, row.id, None if chosen is None else chosen.position, limit=_SUITES + 1)
         if chosen is None and len(inner) == 1:  # pytest's reports have one suite, which needs no choice
             inner = runs.suites_in(connection, row.id, inner[0].position, limit=_SUITES + 1)
+        shown = {one.position for one in inner} | ({chosen.position} if chosen else set())
+        wholes = runs.wholes_of(connection, row.id, shown) if shown else {}
         cases, following = list_cases(
             connection,
             row.id,
             outcomes=() if status is None else _OUTCOMES[status],
             text=q or "",
-            positions=None if chosen is None else range(chosen.first, chosen.first + chosen.tests),
+            positions=None if chosen is None else range(chosen.first, chosen.first + wholes[chosen.position].tests),
             start=start,
             limit=_CASES,
         )
@@ -199,6 +208,7 @@ def all_tests_tab(
         cases=cases,
         chips=chips,
         suites=inner[:_SUITES],
+        wholes=wholes,
         more_suites=len(inner) > _SUITES,
         suite=chosen,
         result=status,
@@ -258,7 +268,7 @@ def compare_tab(
                 raise bad_parameter("with", "it is a run of another project")
         recent = newest_runs(connection, opened.run.project_id, opened.run.branch)
         changes = None if base is None else compare_runs(connection, base.id, opened.run.id)
-        listed = {} if changes is None else {kind: changes[kind][:_COMPARED] for kind in KINDS}
+        listed = {} if changes is None else {kind: changes[kind][:_COMPARED] for kind in (*KINDS, OTHERWISE)}
         names = names_of(connection, {change.test_id for kind in listed.values() for change in kind})
     return _tab(
         request,
@@ -269,7 +279,7 @@ def compare_tab(
         base=base,
         recent=[one for one in recent if one.id != opened.run.id],
         listed=listed,
-        totals={} if changes is None else {kind: len(changes[kind]) for kind in KINDS},
+        totals={} if changes is None else {kind: len(changes[kind]) for kind in (*KINDS, OTHERWISE)},
         names=names,
     )
 

@@ -223,4 +223,6 @@ def test_each_key_is_counted_for_itself(database, token):
 def test_guessing_is_slowed_down_without_locking_out_who_has_a_key(closed, token):
     guesses = [closed.get(LIST, headers={"X-API-Key": f"jux_abcdefgh_{number:043}"}).status for number in range(40)]
     assert guesses == [401] * 30 + [429] * 10
+    last = closed.get(LIST, headers={"X-API-Key": "jux_abcdefgh_x"}).json()
+    assert last["message"].startswith("more than 30 wrong API keys from this address in 60 seconds")
     assert closed.get(LIST, headers={"X-API-Key": token}).status == 200

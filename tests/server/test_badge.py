@@ -13,6 +13,7 @@ from web_pages import BROWSER, run_of
 from jux_server.app import Choices
 from jux_server.trust import create_key
 from jux_server.web.links import Links
+from pytest_jux.signer import sign_report
 
 
 @pytest.fixture
@@ -47,6 +48,13 @@ def test_badge_says_how_the_newest_run_ended(server, database, failing, says, co
     assert texts == ["shop", says]
     assert tree.findtext("{*}title") == f"shop: {says}"
     assert colour in etree.tostring(tree).decode()
+
+
+def test_badge_of_a_run_that_was_changed_is_not_green(server, database, p256):
+    receive(database, sign_report(run_of(1, failing=[0]), p256.key, p256.certificate).replace(b"== 42", b"== 43"))
+    _, texts, tree = badge(server)
+    assert texts == ["shop", "signature broken"]
+    assert "#b3201a" in etree.tostring(tree).decode()
 
 
 def test_badge_is_of_the_default_branch_or_the_one_asked_for(server, database):

@@ -10,6 +10,7 @@ from jux_server.api.access import HERE
 from jux_server.app import Choices
 from jux_server.intake import Created, Intake
 from jux_server.store import schema
+from jux_server.store.queries import history
 from jux_server.trust import create_key
 
 
@@ -228,6 +229,39 @@ def test_key_sees_the_projects_of_its_patterns_everywhere(closed, database, rece
         found = [one["project"] for one in get(closed, path, headers=headers)[name]]
         assert sorted(found) == sorted(expected), path
     assert [one["name"] for one in get(closed, "/api/v1/projects", headers=headers)["projects"]] == expected
+
+
+@pytest.mark.parametrize(
+    "time", ["9999-12-31T23:59:59.999999", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"]
+)
+def test_time_at_the_end_of_all_times_breaks_no_answer(server, database, time):
+    report = f'<testsuite name="x" timestamp="{time}"><testcase name="t"/></testsuite>'.encode()
+    saved = Intake(database).receive(report, HERE)
+    for path in ("reports", "projects", "test_runs", f"reports/{saved.id}", f"test_runs/{saved.id}"):
+        get(server, f"/api/v1/{path}")
+    for path in ("/", "/projects/unknown", f"/reports/{saved.id}", "/trends/unknown", "/history/unknown"):
+        assert server.get(path, headers={"Accept": "text/html"}).status == 200
+
+
+def test_history_does_not_end_where_others_are_busy(server, database, receive, monkeypatch):
+    monkeypatch.setattr(history, "_IN_VAIN", 3)
+    receive(case("mine", FAILS), project="alpha")
+    for number in range(8):
+        receive(case("theirs"), project="beta", number=number)
+    found = get(server, f"/api/v1/tests/{number_of(server, 'mine')}/history")
+    assert len(found["executions"]) == 1
+
+
+def test_share_that_is_not_all_is_not_a_hundred_percent(server, receive):
+    run = receive("".join(case(f"t{number}", FAILS if number == 7 else "") for number in range(30_000)))
+    assert get(server, f"/api/v1/test_runs/{run}")["success_rate"] == 99.99
+
+
+def test_metrics_are_for_keys_of_all_projects(closed, database):
+    some, _ = create_key(database, "some", scopes=["read"], projects=["shop"])
+    every, _ = create_key(database, "every", scopes=["read"])
+    get(closed, "/metrics", 403, headers={"X-API-Key": some})
+    assert closed.get("/metrics", headers={"X-API-Key": every}).status == 200
 
 
 def test_key_for_more_projects_than_a_question_has_parameters(closed, database, receive):

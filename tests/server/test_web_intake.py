@@ -132,10 +132,10 @@ def test_refused_keys_are_told_of(database, closed):
     assert "the API key 'reader' has not the scope publish" in text
     assert "jux_wrong000_x" not in page.text
     assert old not in page.text
-    # One line for an address and a cause in a minute: the second refused key is not told of.
+    # One line for an address and a cause in a minute: an unknown key does not hide one that was revoked.
     assert "the API key is not known here" in text
-    assert made.prefix not in text
-    assert page.words("//ul[@class='chips']/li")[-1] == "rejected 3"
+    assert f"jux_{made.prefix}… was revoked" in text
+    assert page.words("//ul[@class='chips']/li")[-1] == "rejected 4"
 
 
 def test_bodies_that_were_not_read_are_told_of(server):
@@ -152,6 +152,24 @@ def test_flood_of_refusals_does_not_fill_the_database(closed, database):
         submit(closed, run_of(1))
     with database.read() as connection:
         assert connection.execute(sa.select(sa.func.count()).select_from(schema.event)).scalar() == 1
+
+
+def test_key_of_a_project_reads_no_names_of_other_keys(database, closed):
+    _, made = create_key(database, "the root", scopes=["admin"])
+    token, _ = create_key(database, "shop", scopes=["read"], projects=["shop"])
+    page = get_page(closed, f"/intake?key={made.id}", headers={"X-API-Key": token})
+    assert "the root" not in page.text
+    assert made.prefix not in page.text
+
+
+def test_cursor_tells_nothing_of_what_one_does_not_see(database):
+    note(database, project="shop")
+    note(database, project="secret")
+    wanted = events.Wanted(0, ["shop"])
+    with database.read() as connection:
+        hidden = connection.execute(sa.select(schema.event.c.id).where(schema.event.c.project == "secret")).scalar_one()
+        for number in (hidden, hidden + 1):
+            assert events.list_events(connection, wanted, before=number, limit=5) == ([], None)
 
 
 def test_key_of_a_project_sees_what_arrived_for_it_and_no_more(database, closed):

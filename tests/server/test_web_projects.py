@@ -97,7 +97,7 @@ def test_flaky_tests_of_the_last_runs_are_counted_and_lead_to_their_page(server,
     for number in range(6):
         receive(database, run_of(number, failing=[0] if number % 2 else []))
     page = get_page(server, "/")
-    assert page.all("//td/a[@class='flaky']/@href") == ["/flaky/shop"]
+    assert page.all("//td/a[@class='flaky']/@href") == ["/flaky/shop?branch=main"]
     assert page.words("//td/a[@class='flaky']") == ["1"]
 
 

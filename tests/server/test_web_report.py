@@ -135,11 +135,21 @@ def test_trace_is_a_page_and_the_part_that_the_failure_shows_in_place(server, da
     assert part.tree.find(".//h1") is None
 
 
-@pytest.mark.parametrize("message", ["a&#10;b", "x" * 301, "#x1B[31mred"])
+@pytest.mark.parametrize("message", ["a\u202eb", "x" * 301, "#x1B[31mred"])
 def test_message_that_the_failure_does_not_show_whole_is_shown_with_the_trace(server, database, message):
     run = send(database, run_of(1, failing=[1]).replace(b"assert 1 == 42", message.encode()))
     part = get_page(server, f"/reports/{run}/cases/1", headers={"HX-Request": "true"}, is_part=True)
     assert len(part.words("//pre")) == 2
+
+
+def test_message_of_several_lines_is_one_where_there_is_room_for_one(server, database):
+    data = run_of(1, failing=[0]).replace(b"assert 1 == 42", b"assert 1 == 42&#10; +&#9; where 1 = f()&#13;&#10;")
+    run = send(database, data)
+    test = get_page(server, f"/reports/{run}/cases/0").link("All runs of this test")
+    for path in (f"/reports/{run}", f"/reports/{run}/tests", f"/reports/{run}/errors", test):
+        page = get_page(server, path)
+        assert "assert 1 == 42 + where 1 = f()" in page.text
+        assert "\\x0a" not in page.text
 
 
 def test_trace_has_the_colours_of_the_terminal(server, database):
@@ -230,6 +240,25 @@ def test_property_that_the_report_is_known_by_is_said_once(server, database):
     assert page.words("//h3") == ["Of the report", "More properties of the suite pytest"]
 
 
+def test_comparison_does_not_call_a_silenced_failure_the_same(server, database):
+    send(database, run_of(1, failing=[0]))
+    silenced = run_of(2).replace(b'name="test_0" time="0.1">', b'name="test_0" time="0.1"><skipped/>')
+    page = get_page(server, f"/reports/{send(database, silenced)}/compare")
+    assert "The same tests with the same results." not in page.text
+    assert page.words("//h3") == ["Skipped or retried 1"]
+
+
+def test_suite_has_the_tests_of_the_suites_in_it(server, database):
+    inner = (
+        '<testsuite name="Cart"><testcase name="a"/><testcase name="b"><failure message="no"/></testcase></testsuite>'
+    )
+    other = '<testsuite name="Feature"><testcase name="c"/></testsuite>'
+    report = f'<testsuites><testsuite name="Unit">{inner}</testsuite>{other}</testsuites>'.encode()
+    page = get_page(server, f"/reports/{send(database, report)}/tests")
+    assert page.words("//ul[contains(@class, 'tree')]/li") == ["Unit 2 tests, 1 failing , 0 ms", "Feature 1 test, 0 ms"]
+    assert len(get_page(server, page.link("Unit")).words("//tr[@data-row]")) == 2
+
+
 def test_comparison_is_with_the_run_before_on_the_branch(server, database):
     send(database, run_of(1, failing=[0]))
     send(database, run_of(2, branch="topic"))
@@ -301,6 +330,13 @@ def facts_of(page):
     return dict(zip(page.words(f"{panel}/dt"), page.words(f"{panel}/dd"), strict=True))
 
 
+def test_run_whose_signature_is_broken_says_so_before_anything_else(server, database, p256):
+    run = send(database, sign_report(run_of(1, failing=[0]), p256.key, p256.certificate).replace(b"== 42", b"== 43"))
+    head = get_page(server, f"/reports/{run}").words("//div[@class='run-head']/*")
+    assert head[0].startswith("Do not believe what follows: the signature is broken. The report was changed after")
+    assert get_page(server, f"/reports/{send(database, run_of(2))}").words("//p[@class='note bad']") == []
+
+
 def test_unsigned_report(server, database):
     page = get_page(server, f"/reports/{send(database, run_of(1))}")
     assert page.words("//section[@id='evidence']/h2") == ["Evidence unsigned"]
@@ -324,7 +360,7 @@ def test_broken_report_says_why(server, database, p256):
     data = sign_report(run_of(1), p256.key, p256.certificate).replace(b'name="test_0"', b'name="test_9"')
     page = get_page(server, f"/reports/{send(database, data)}")
     assert page.words("//section[@id='evidence']/h2") == ["Evidence broken"]
-    assert "the report was changed after signing" in page.text
+    assert "The report was changed after signing" in page.text
 
 
 def test_trusted_report_says_by_whom_and_when_it_was_received(database, p256):

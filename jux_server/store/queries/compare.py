@@ -20,6 +20,10 @@ _NOTICED = 100_000  # microseconds more than before
 KINDS = ("newly_failing", "fixed", "still_failing", "added", "removed", "slower")
 
 
+#: Neither better nor worse: skipped now, or not any more, or tried again.
+OTHERWISE = "otherwise"
+
+
 class Change(NamedTuple):
     """One test in both runs: outcome and duration (microseconds), None where a run has it not."""
 
@@ -29,18 +33,18 @@ class Change(NamedTuple):
 
 
 def compare_runs(connection: sa.Connection, base_id: int, head_id: int) -> dict[str, list[Change]]:
-    """Return what changed from one run to another, by kinds; a test may be of two, as slower and still failing.
+    """Return what changed from one run to another, by kinds and `OTHERWISE`; a test may be of two, as slower and fixed.
 
     Of a test that a run has more than once, the worst result counts, with the longest time.
     """
     base, head = _blocks(connection, base_id), _blocks(connection, head_id)
-    found: dict[str, list[Change]] = {kind: [] for kind in KINDS}
+    found: dict[str, list[Change]] = {kind: [] for kind in (*KINDS, OTHERWISE)}
     for block in base.keys() | head.keys():
         for change in _differing(block, base.get(block), head.get(block)):
             for kind in _kinds(change):
                 found[kind].append(change)
-    for kind in KINDS:
-        found[kind].sort(key=_number)
+    for changes in found.values():
+        changes.sort(key=_number)
     found["slower"].sort(key=_gain, reverse=True)
     return found
 
@@ -80,6 +84,8 @@ def _kinds(change: Change) -> Iterator[str]:
         yield "still_failing" if failed else "newly_failing"
     elif failed and after[0] != Result.SKIPPED:
         yield "fixed"
+    elif before[0] != after[0]:
+        yield OTHERWISE
     if after[1] >= _SLOWER * before[1] and after[1] - before[1] >= _NOTICED and before[0] != Result.SKIPPED:
         yield "slower"
 

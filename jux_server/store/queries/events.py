@@ -85,7 +85,8 @@ def list_events(
     """Return events with the name and prefix of their keys, newest first, and where the next ones begin."""
     conditions = _conditions(wanted)
     if before is not None:
-        at = connection.execute(sa.select(event.c.at).where(event.c.id == before)).scalar()
+        of_theirs = sa.select(event.c.at).where(event.c.id == before, *_conditions(wanted))
+        at = connection.execute(of_theirs).scalar()
         if at is None:
             return [], None
         conditions += [event.c.at <= at, sa.or_(event.c.at < at, event.c.id < before)]

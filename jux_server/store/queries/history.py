@@ -147,8 +147,12 @@ def _endings(connection: sa.Connection, one: NamedTest, branch: str | None) -> I
     """Give the runs that have a test, newest first, as far as it is worth looking, and how it ended there."""
     table = schema.results.c
     block, offset = divmod(one.id, results.BLOCK)
+    # Neighbouring numbers may be other projects' tests: their runs are none of this test's.
     asked = sa.select(table.run_id, table.content).where(table.block == block)
-    if branch is not None:
+    if branch is None:
+        of_project = sa.exists().where(run.c.id == table.run_id, run.c.project_id == one.project_id)
+        asked = asked.where(of_project)
+    else:
         of_branch = sa.select(run.c.id).where(run.c.project_id == one.project_id, run.c.branch == branch)
         asked = asked.where(table.run_id.in_(of_branch))
     asked = asked.order_by(table.run_id.desc()).limit(_AT_ONCE)

@@ -232,6 +232,30 @@ def suites_in(
     return list(connection.execute(chosen.offset(start).limit(limit)))
 
 
+class Whole(NamedTuple):
+    """What a suite has with all suites in it: cases, and those that failed; its first case is `suite.first`."""
+
+    tests: int
+    failing: int
+
+
+def wholes_of(connection: sa.Connection, run_id: int, positions: Collection[int]) -> dict[int, Whole]:
+    """Return what suites of a run, given by their positions, have with the suites in them."""
+    columns = (suite.c.position, suite.c.parent, suite.c.tests, suite.c.failures + suite.c.errors)
+    asked = sa.select(*columns).where(suite.c.run_id == run_id).order_by(suite.c.position.desc())
+    found: dict[int, Whole] = {}
+    inside: dict[int, Whole] = {}
+    for position, parent, tests, failing in connection.execute(asked):  # inner before outer
+        inner = inside.pop(position, Whole(0, 0))
+        whole = Whole(tests + inner.tests, failing + inner.failing)
+        if position in positions:
+            found[position] = whole
+        if parent is not None:
+            known = inside.get(parent, Whole(0, 0))
+            inside[parent] = Whole(known.tests + whole.tests, known.failing + whole.failing)
+    return found
+
+
 def suite_of(connection: sa.Connection, run_id: int, public_id: UUID) -> sa.Row[Any] | None:
     """Return the suite of a run with this id, None if it has none."""
     return connection.execute(
